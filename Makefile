@@ -1,0 +1,51 @@
+# podnet: two commands matter, `make lab` and `make test`. Both set up what they need first.
+.PHONY: help setup lab test unit check fix bench kernel cluster clean
+
+PYTHON := .venv/bin/python
+# The working directory must not shadow packages (a top-level `dns` would hide dnspython).
+export PYTHONSAFEPATH := 1
+PYTEST := $(PYTHON) -m pytest
+
+help:
+	@echo "make lab     boot a cluster, run lab 01 (pod to pod), take it down"
+	@echo "make test    the whole test suite"
+	@echo "make check   format, lint, types, import rules"
+	@echo "make bench   measure, beside the references"
+	@echo "make setup   install what is missing; leaves .venv/bin/podnet"
+
+setup:
+	@sh bootstrap.sh
+
+lab: setup
+	@$(PYTHON) labs/01-pod-to-pod/lab.py
+
+# An ordinary user's kernel tests run inside a user namespace; root's as they are.
+test: setup
+	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) tests; \
+	else $(PYTEST) tests -m "not kernel" && unshare --user --map-root-user --net --mount $(PYTEST) tests -m kernel; fi
+
+unit: setup
+	@$(PYTEST) tests/unit tests/contract -m "not kernel"
+
+kernel: setup
+	@$(PYTEST) tests -m kernel
+
+cluster: setup
+	@$(PYTEST) tests -m cluster
+
+check: setup
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/codespell --skip './.venv,./.git,*.json,*.pcapng' .
+
+fix: setup
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: setup
+	@.venv/bin/podnet bench
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,148 @@
+"""The node's CNI daemon: answers the executed plugin over a Unix socket.
+
+It exists for speed (no interpreter start, no file to parse, links deleted in the background) and keeps nothing that is
+not on disk: killed at any moment and started again, it goes on from the leases in `store`. Requests for one container
+run one after the other, GC alone, everything else side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from podnet.cni.plugin import Node, Plugin
+from podnet.cni.removal import LinkRemover
+from podnet.cni.request import Request, Response, error_answer
+from podnet.cni.store import LeaseStore
+from podnet.cni.types import DECODING_FAILURE, CNIError
+from podnet.cni.wire import REQUEST_BYTES_MAX, parse_request, render_response
+from podnet.topology.kernel import Kernel, Netns
+from podnet.topology.linux.kernel import LinuxKernel
+from podnet.topology.paths import NodePaths
+
+LOG = logging.getLogger(__name__)
+_BACKLOG = 1024
+_REQUEST_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CNIDaemonConfig:
+    """`netns`: the node's network namespace, "" when the daemon runs in it."""
+
+    paths: NodePaths
+    netns: Netns = ""
+
+
+async def run_cni_daemon(config: CNIDaemonConfig, kernel: Kernel | None = None) -> None:
+    """Serve `paths.cni_socket` until cancelled."""
+    kernel = kernel or LinuxKernel()
+    store = LeaseStore(config.paths.cni_state_dir)
+    with contextlib.closing(store), LinkRemover(kernel, config.netns) as remover:
+        node = Node(kernel, store, config.paths.subnet_env, remover.remove, time.monotonic, config.netns)
+        service = _Service(Plugin(node))
+        path = config.paths.cni_socket
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        server = await asyncio.start_unix_server(service.connected, path, backlog=_BACKLOG)
+        # Whoever may connect may rewire the node.
+        os.chmod(path, 0o600)
+        LOG.info("CNI daemon listens", extra={"socket": str(path)})
+        async with server:
+            await server.serve_forever()
+
+
+class _Service:
+    """Connections in, answers out, in an order that the spec allows."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+        self._gate = Gate()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection is one call."""
+        try:
+            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+                data = await _read_all(reader)
+            writer.write(render_response(await self.answer(data)))
+            await writer.drain()
+        except (ConnectionError, TimeoutError) as error:
+            LOG.warning("a caller went away", extra={"error": str(error)})
+        finally:
+            writer.close()
+
+    async def answer(self, data: bytes) -> Response:
+        """Decode, wait for this call's turn, act."""
+        try:
+            call = parse_request(data)
+        except ValueError as error:
+            return error_answer(CNIError(DECODING_FAILURE, "cut short on its way to the daemon", str(error)), b"")
+        async with self._turn(call):
+            response = await self._plugin.handle(call)
+        if response.exit_code:
+            extra = {"verb": call.env.get("CNI_COMMAND"), "container": call.env.get("CNI_CONTAINERID")}
+            LOG.warning("CNI call failed", extra=extra | {"answer": response.stdout.decode(errors="replace")})
+        return response
+
+    def _turn(self, call: Request) -> contextlib.AbstractAsyncContextManager[None]:
+        if call.env.get("CNI_COMMAND") == "GC":
+            return self._gate.alone()
+        return self._gate.one(call.env.get("CNI_CONTAINERID", ""))
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    data = bytearray()
+    while chunk := await reader.read(1 << 16):
+        data += chunk
+        if len(data) > REQUEST_BYTES_MAX:
+            break
+    return bytes(data)
+
+
+class Gate:
+    """Many keys at once, one holder each, or one holder alone. An empty key waits for nobody but a lone holder."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._busy: set[str] = set()
+        self._running = 0
+        self._alone = False
+
+    @contextlib.asynccontextmanager
+    async def one(self, key: str) -> AsyncIterator[None]:
+        """Hold one key."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._alone and key not in self._busy)
+            self._running += 1
+            if key:
+                self._busy.add(key)
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self._busy.discard(key)
+            async with self._changed:
+                self._changed.notify_all()
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold everything: new holders wait, running ones are waited for."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._alone)
+            self._alone = True
+            try:
+                await self._changed.wait_for(lambda: not self._running)
+            except BaseException:
+                self._alone = False
+                raise
+        try:
+            yield
+        finally:
+            self._alone = False
+            async with self._changed:
+                self._changed.notify_all()

@@ -1,0 +1,86 @@
+"""Defaults of Services, their endpoints, ingresses and network policies.
+
+Addresses and node ports are not given here: that needs the cluster's ranges and what is in use.
+Source: Kubernetes API reference, "Service Resources" (1.32); concepts/services-networking/dual-stack.
+"""
+
+from __future__ import annotations
+
+from podnet.controlplane.api.defaults.fill import JSONObject, child, each, fill, fill_empty, present
+
+_AFFINITY_S = 10800
+
+
+def default_service(obj: JSONObject) -> None:
+    """Service."""
+    spec = child(obj, "spec")
+    fill_empty(spec, sessionAffinity="None", type="ClusterIP")
+    if spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
+    elif spec["sessionAffinity"] == "ClientIP":
+        fill(child(child(spec, "sessionAffinityConfig"), "clientIP"), timeoutSeconds=_AFFINITY_S)
+    for port in each(spec, "ports"):
+        fill_empty(port, protocol="TCP")
+        if not port.get("targetPort") and port.get("port") is not None:
+            port["targetPort"] = port["port"]
+    kind = spec["type"]
+    if kind in {"NodePort", "LoadBalancer"} or (kind == "ClusterIP" and spec.get("externalIPs")):
+        fill_empty(spec, externalTrafficPolicy="Cluster")
+    if kind in {"ClusterIP", "NodePort", "LoadBalancer"}:
+        fill(spec, internalTrafficPolicy="Cluster")
+        _default_families(spec)
+    if kind == "LoadBalancer":
+        fill(spec, allocateLoadBalancerNodePorts=True)
+        for ingress in each(present(present(obj, "status") or {}, "loadBalancer") or {}, "ingress"):
+            if ingress.get("ip"):
+                fill(ingress, ipMode="VIP")
+
+
+def _default_families(spec: JSONObject) -> None:
+    """`clusterIP` and `clusterIPs` say the same; families follow the addresses asked for, else they are IPv4 alone. A
+    headless Service without a selector serves whoever writes its endpoints, so it claims both families."""
+    if spec.get("clusterIP") and not spec.get("clusterIPs"):
+        spec["clusterIPs"] = [spec["clusterIP"]]
+    elif spec.get("clusterIPs") and not spec.get("clusterIP"):
+        spec["clusterIP"] = spec["clusterIPs"][0]
+    addresses = [address for address in spec.get("clusterIPs") or () if address != "None"]
+    headless = spec.get("clusterIP") == "None"
+    if headless and not spec.get("selector"):
+        both = spec.get("ipFamilyPolicy") not in {"SingleStack"} and len(spec.get("ipFamilies") or ()) < 2
+        fill(spec, ipFamilyPolicy="RequireDualStack")
+        if both:
+            first = (spec.get("ipFamilies") or ["IPv4"])[0]
+            spec["ipFamilies"] = [first, "IPv6" if first == "IPv4" else "IPv4"]
+    families = ["IPv6" if ":" in address else "IPv4" for address in addresses] or ["IPv4"]
+    fill_empty(spec, ipFamilies=families)
+    fill(spec, ipFamilyPolicy="RequireDualStack" if len(spec["ipFamilies"]) > 1 else "SingleStack")
+
+
+def default_endpoints(obj: JSONObject) -> None:
+    """Endpoints."""
+    for subset in each(obj, "subsets"):
+        for port in each(subset, "ports"):
+            fill_empty(port, protocol="TCP")
+
+
+def default_endpoint_slice(obj: JSONObject) -> None:
+    """EndpointSlice: an unnamed port has the empty name."""
+    for port in each(obj, "ports"):
+        fill(port, name="", protocol="TCP")
+
+
+def default_network_policy(obj: JSONObject) -> None:
+    """NetworkPolicy: it isolates ingress, and egress when it has egress rules."""
+    spec = child(obj, "spec")
+    for rules in ("ingress", "egress"):
+        for rule in each(spec, rules):
+            for port in each(rule, "ports"):
+                fill(port, protocol="TCP")
+    fill_empty(spec, policyTypes=["Ingress", "Egress"] if spec.get("egress") else ["Ingress"])
+
+
+def default_ingress_class(obj: JSONObject) -> None:
+    """IngressClass: parameters are cluster-wide."""
+    parameters = present(present(obj, "spec") or {}, "parameters")
+    if parameters is not None:
+        fill(parameters, scope="Cluster")

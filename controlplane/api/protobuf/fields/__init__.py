@@ -1,0 +1,1 @@
+"""The field numbers of every kind a client may send, one string of lines a family; `../schema.py` reads them."""

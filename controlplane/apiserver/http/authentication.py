@@ -1,0 +1,101 @@
+"""Who asks: a client certificate of the cluster's authority, or a ServiceAccount token; else nobody (401).
+
+A certificate's CN is the user and its O the groups; TLS has checked the chain already. `system:masters` may impersonate.
+Source: apiserver pkg/authentication/request/{x509,bearertoken,anonymous}, impersonation filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from podnet.controlplane.api.errors import StatusError, unauthorized
+from podnet.controlplane.apiserver.options import UserInfo
+from podnet.controlplane.apiserver.tokens import TokenClaims, TokenError
+
+ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
+_CACHED_CERTIFICATES = 1024
+
+CheckToken = Callable[[str], TokenClaims]
+
+
+class Authenticator:
+    """Reads identities off requests. `insecure_user` is who everybody is where the server listens without TLS."""
+
+    def __init__(self, check_token: CheckToken | None, insecure_user: UserInfo | None = None) -> None:
+        self._check_token = check_token
+        self._insecure_user = insecure_user
+        self._by_certificate: dict[bytes, UserInfo] = {}
+
+    def authenticate(self, transport: Any, headers: Mapping[str, str]) -> UserInfo | None:
+        """The user, None for an anonymous request. Raises 401 for credentials that prove nothing."""
+        user = self._of_certificate(transport) or self._of_token(headers)
+        return user or self._insecure_user
+
+    def _of_certificate(self, transport: Any) -> UserInfo | None:
+        tls = transport.get_extra_info("ssl_object") if transport is not None else None
+        if tls is None:
+            return None
+        der = tls.getpeercert(True)
+        if not der:
+            return None
+        user = self._by_certificate.get(der)
+        if user is None:
+            user = _user_of_subject(tls.getpeercert())
+            if len(self._by_certificate) >= _CACHED_CERTIFICATES:
+                self._by_certificate.clear()
+            self._by_certificate[der] = user
+        return user
+
+    def _of_token(self, headers: Mapping[str, str]) -> UserInfo | None:
+        value = headers.get("Authorization")
+        if not value:
+            return None
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() != "bearer" or self._check_token is None:
+            raise unauthorized()
+        try:
+            return self._check_token(token.strip()).user
+        except TokenError:
+            raise unauthorized() from None
+
+
+def _user_of_subject(certificate: Mapping[str, Any]) -> UserInfo:
+    name, groups = "", []
+    for attributes in certificate.get("subject", ()):
+        for key, value in attributes:
+            if key == "commonName":
+                name = value
+            elif key == "organizationName":
+                groups.append(value)
+    return UserInfo(name, (*groups, "system:authenticated"))
+
+
+def impersonated(user: UserInfo, headers: Any) -> UserInfo:
+    """The user whom Impersonate-* headers name; only `system:masters` may."""
+    name = headers.get("Impersonate-User")
+    groups = tuple(headers.getall("Impersonate-Group", ()))
+    uid = headers.get("Impersonate-Uid", "")
+    if not name:
+        if groups or uid:
+            raise StatusError(
+                500, "InternalError", "Internal error occurred: requested [{Group}] without impersonating a user"
+            )
+        return user
+    if "system:masters" not in user.groups:
+        raise StatusError(
+            403,
+            "Forbidden",
+            f'users "{name}" is forbidden: User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope',
+            {"name": name, "kind": "users"},
+        )
+    if name.startswith("system:serviceaccount:") and not groups:
+        namespace = name.split(":")[2]
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+    known = () if name == "system:anonymous" else ("system:authenticated",)
+    extra: dict[str, tuple[str, ...]] = {}
+    for header in headers:
+        lowered = header.lower()
+        if lowered.startswith("impersonate-extra-"):
+            extra[lowered.removeprefix("impersonate-extra-")] = tuple(headers.getall(header))
+    return UserInfo(name, tuple(dict.fromkeys((*groups, *known))), uid, extra)

@@ -1,0 +1,147 @@
+"""Request bodies: JSON, YAML and protobuf to plain dicts; anything broken is a 400 that says where.
+
+Source: apimachinery pkg/runtime/serializer; the limit is etcd's request size, as upstream's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import yaml
+
+from podnet.controlplane.api import protobuf
+from podnet.controlplane.api.errors import StatusError, bad_request, unsupported_media_type
+from podnet.controlplane.apiserver.patching import CONTENT_TYPES, PatchType
+
+MAX_BODY = 3 * 1024 * 1024
+MAX_DEPTH = 200
+"""Nesting that is still an object and not an attack."""
+
+_YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_JSON_TYPES = frozenset({"application/json", "text/plain", ""})
+_BODY_TYPES = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_PATCH_TYPES = (
+    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, "
+    "application/apply-patch+yaml"
+)
+
+
+def media_type(header: str) -> str:
+    """A Content-Type without its parameters."""
+    return header.partition(";")[0].strip().lower()
+
+
+def too_large() -> StatusError:
+    """413."""
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
+
+
+def decode_object(body: bytes, content_type: str, warnings: list[str], *, strict: bool = False) -> Any:
+    """The object of a POST or PUT."""
+    media = media_type(content_type)
+    if protobuf.is_protobuf(content_type):
+        return protobuf.decode(body)
+    if media in _YAML_TYPES:
+        return _depth_checked(_yaml(body))
+    if media not in _JSON_TYPES:
+        raise unsupported_media_type(
+            f"the body of the request was in an unknown format - accepted media types include: {_BODY_TYPES}"
+        )
+    if not body:
+        raise bad_request("the request body is empty")
+    return _json_or_yaml(body, warnings, strict=strict)
+
+
+def decode_patch(body: bytes, content_type: str) -> tuple[PatchType, Any]:
+    """(kind of patch, document) of a PATCH."""
+    patch_type = CONTENT_TYPES.get(media_type(content_type))
+    if patch_type is None:
+        raise unsupported_media_type(
+            f"the body of the request was in an unknown format - accepted media types include: {_PATCH_TYPES}"
+        )
+    try:
+        return patch_type, _depth_checked(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        if patch_type == "json":
+            raise bad_request(f"error decoding patch: {json_problem(body, error)}") from None
+        raise bad_request(f"error decoding patch: {json_problem(body, error)}") from None
+
+
+def json_problem(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a JSON text, in Go's words as far as they are known."""
+    if not body.strip():
+        return "unexpected end of JSON input"
+    if error.pos >= len(error.doc):
+        return "unexpected end of JSON input"
+    return f"invalid character {error.doc[error.pos]!r} at line {error.lineno}, column {error.colno}"
+
+
+def _json_or_yaml(body: bytes, warnings: list[str], *, strict: bool) -> Any:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of a known kind): couldn't get version/kind; "
+            f"json parse error: {json_problem(body, error)}"
+        ) from None
+    repeated = _duplicate_fields(body) if strict else []
+    if repeated:
+        kind = document.get("kind") if isinstance(document, dict) else ""
+        version = str((document.get("apiVersion") if isinstance(document, dict) else "") or "").rpartition("/")[2]
+        raise bad_request(
+            f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {", ".join(repeated)}'
+        )
+    return _depth_checked(document)
+
+
+def _duplicate_fields(body: bytes) -> list[str]:
+    """`duplicate field "x"` for each name that stands twice in one JSON object."""
+    found: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(items)
+        if len(out) != len(items):
+            seen: set[str] = set()
+            for name, _ in items:
+                if name in seen:
+                    found.append(f'duplicate field "{name}"')
+                seen.add(name)
+        return out
+
+    try:
+        json.loads(body, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        return []
+    return found
+
+
+def _yaml(body: bytes) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = body.decode()
+        if text.count("&") and text.count("*") > 1000:
+            raise bad_request("the YAML document uses too many aliases")
+        return yaml.load(text, loader)  # noqa: S506 - a safe loader
+    except UnicodeDecodeError:
+        raise bad_request("error converting YAML to JSON: yaml: invalid UTF-8") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise bad_request(f"error converting YAML to JSON: yaml: {problem}") from None
+
+
+def _depth_checked(document: Any) -> Any:
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise bad_request(f"the document is nested more than {MAX_DEPTH} levels deep")
+        level = [
+            child
+            for node in level
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
+    return document

@@ -1,0 +1,84 @@
+"""Content negotiation: which representation an Accept header asks for.
+
+A representation is what is shown (the object, a Table, its metadata only) and how it is written (JSON or YAML).
+Source: apiserver pkg/endpoints/handlers/negotiation, KEP-555 (server-side printing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from podnet.controlplane.api.errors import not_acceptable
+
+Shape = Literal["Object", "Table", "PartialObjectMetadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """How an answer is to look. `meta_version` is the version of meta.k8s.io that Table and PartialObjectMetadata say."""
+
+    shape: Shape = "Object"
+    yaml: bool = False
+    meta_version: str = "v1"
+    pretty: bool = False
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of the answer."""
+        return "application/yaml" if self.yaml else "application/json"
+
+
+JSON = Representation()
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_JSON_TYPES = frozenset({"application/json", "*/*", "application/*"})
+_ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
+
+@lru_cache(maxsize=512)
+def negotiate(accept: str) -> Representation:
+    """The first acceptable representation, in the order of the header; 406 when there is none."""
+    if not accept:
+        return JSON
+    for clause in accept.split(","):
+        media, parameters = _parse_clause(clause)
+        yaml = media in {"application/yaml", "application/x-yaml", "text/yaml"}
+        if media not in _JSON_TYPES and not yaml:
+            continue
+        wanted = parameters.get("as", "")
+        pretty = parameters.get("pretty") == "1"
+        if not wanted:
+            return Representation(yaml=yaml, pretty=pretty)
+        shape: Shape | None = {
+            "Table": "Table",
+            "PartialObjectMetadata": "PartialObjectMetadata",
+            "PartialObjectMetadataList": "PartialObjectMetadata",
+        }.get(wanted)  # type: ignore[assignment] - the literals above are Shapes
+        version = parameters.get("v", "")
+        if shape is not None and parameters.get("g") == "meta.k8s.io" and version in {"v1", "v1beta1"}:
+            return Representation(shape, yaml, version, pretty)
+    raise not_acceptable(f"only the following media types are accepted: {_ACCEPTED}")
+
+
+@lru_cache(maxsize=512)
+def wants_aggregated_discovery(accept: str) -> str:
+    """The version (v2, v2beta1) in which aggregated discovery is asked for, "" when it is not."""
+    for clause in accept.split(","):
+        media, parameters = _parse_clause(clause)
+        if media in _JSON_TYPES:
+            if parameters.get("as") == "APIGroupDiscoveryList" and parameters.get("g") == "apidiscovery.k8s.io":
+                if parameters.get("v") in {"v2", "v2beta1"}:
+                    return parameters["v"]
+            elif not parameters.get("as"):
+                return ""
+    return ""
+
+
+def _parse_clause(clause: str) -> tuple[str, dict[str, str]]:
+    media, *pairs = clause.split(";")
+    parameters = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        parameters[name.strip().lower()] = value.strip().strip('"')
+    return media.strip().lower(), parameters

@@ -1,0 +1,70 @@
+"""What a URL addresses.
+
+    /api/v1/namespaces/{ns}/pods/{name}/log      /apis/apps/v1/deployments      /api/v1/nodes/{name}/proxy/{rest}
+
+Pure. Source: apiserver pkg/endpoints/request/requestinfo.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote
+
+from podnet.controlplane.api.resources import find
+from podnet.controlplane.api.types import Resource
+from podnet.controlplane.apiserver.keys import key_of
+
+_NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A resource URL: `name` is empty for a collection, `key` is the object's store key, `rest` follows `proxy`."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    subresource: str
+    rest: str
+    key: str
+
+
+@lru_cache(maxsize=8192)
+def parse_path(path: str) -> Target | None:
+    """The target of a path (without its query), None when it names no resource of the registry."""
+    parts = path.split("/")
+    if len(parts) > 2 and parts[-1] == "" and "proxy" not in parts:
+        parts.pop()  # a trailing slash changes nothing
+    if len(parts) >= 4 and parts[1] == "api":
+        group, version, tail = "", parts[2], parts[3:]
+    elif len(parts) >= 5 and parts[1] == "apis":
+        group, version, tail = parts[2], parts[3], parts[4:]
+    else:
+        return None
+    tail = [unquote(part) for part in tail]
+    namespace = ""
+    if tail[0] == "namespaces" and len(tail) > 2 and not (
+        group == "" and len(tail) == 3 and tail[2] in _NAMESPACE_SUBRESOURCES
+    ):
+        namespace, tail = tail[1], tail[2:]
+        if not namespace:
+            return None
+    return _target(group, version, namespace, tail)
+
+
+def _target(group: str, version: str, namespace: str, tail: list[str]) -> Target | None:
+    resource = find(group, version, tail[0])
+    if resource is None or (namespace and not resource.namespaced):
+        return None
+    name = tail[1] if len(tail) > 1 else ""
+    subresource = tail[2] if len(tail) > 2 else ""
+    rest = "/".join(tail[3:])
+    if (len(tail) > 1 and not name) or (len(tail) > 2 and subresource not in resource.subresources):
+        return None
+    if (rest and subresource != "proxy") or "/" in name:
+        return None
+    if name and resource.namespaced and not namespace:
+        return None
+    key = key_of(resource, namespace, name) if name else ""
+    return Target(resource, namespace, name, subresource, rest, key)

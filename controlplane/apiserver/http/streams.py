@@ -1,0 +1,311 @@
+"""Pod log, exec and attach: requests that are answered by the pod's kubelet, relayed frame by frame.
+
+    client ──GET /log───────────> kubelet  GET /containerLogs/{ns}/{pod}/{container}
+    client ──WebSocket /exec────> kubelet  WebSocket /exec/{ns}/{pod}/{container}?command=…&input=1&output=1&error=1
+
+The kubelet is reached at its node's InternalIP:10250 with the apiserver-kubelet-client certificate. A relay holds one
+frame at a time in each direction, so a slow reader slows its writer. Source: pkg/registry/core/pod/strategy.go
+(LogLocation, ExecLocation), pkg/kubelet/server; KEP-4006 for the WebSocket subprotocols.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import WSCloseCode, WSMsgType, web
+from yarl import URL
+
+from podnet.controlplane.api.errors import (
+    StatusError, bad_request, conflict, internal_error, method_not_supported, service_unavailable,
+)
+from podnet.controlplane.api.resources import NODES, PODS
+from podnet.controlplane.api.types import Object
+from podnet.controlplane.apiserver.http import queries
+from podnet.controlplane.apiserver.http.paths import Target
+from podnet.controlplane.apiserver.registry import Registry
+
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
+KUBELET_PORT = 10250
+CONNECT_TIMEOUT_S = 5.0
+MAX_FRAME = 16 * 1024 * 1024
+LOG_CHUNK = 64 * 1024
+
+_LOG_INTEGERS = ("tailLines", "sinceSeconds", "limitBytes")
+_LOG_BOOLEANS = ("follow", "previous", "timestamps")
+
+
+@dataclass(frozen=True, slots=True)
+class Kubelet:
+    """Where a pod's kubelet listens."""
+
+    node: str
+    address: str
+    port: int = KUBELET_PORT
+
+    def url(self, path: str, query: list[tuple[str, str]]) -> URL:
+        """A URL on it."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return URL(f"https://{host}:{self.port}{path}", encoded=True).with_query(query)
+
+
+class KubeletStreams:
+    """Relays streams between clients and kubelets."""
+
+    def __init__(self, registry: Registry, client_tls: ssl.SSLContext | None) -> None:
+        self._registry = registry
+        self._tls = client_tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """End all connections to kubelets."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def serve(self, request: web.BaseRequest, target: Target, query: queries.Query) -> web.StreamResponse:
+        """Answer GET or POST of a streaming subresource."""
+        name = target.subresource
+        if target.resource != PODS or name in {"portforward", "proxy"}:
+            raise StatusError(501, "NotImplemented", f"{target.resource.plural}/{name} is not implemented by this server yet")
+        allowed = {"GET"} if name == "log" else {"GET", "POST"}
+        if request.method not in allowed:
+            raise method_not_supported(target.resource.plural, request.method.lower(), target.resource.group)
+        if name == "log":
+            return await self._log(request, target, query)
+        return await self._interactive(request, target, query)
+
+    # -- logs
+
+    async def _log(self, request: web.BaseRequest, target: Target, query: queries.Query) -> web.StreamResponse:
+        parameters = log_parameters(query)
+        pod = (await self._registry.get(PODS, target.namespace, target.name)).obj
+        container = choose_container(pod, queries.first(query, "container"))
+        kubelet = self._kubelet_of(pod)
+        if kubelet is None:
+            return web.Response(body=b"", content_type="text/plain")  # no node, no log: upstream answers nothing, too
+        path = f"/containerLogs/{target.namespace}/{quote(target.name)}/{quote(container)}"
+        try:
+            async with self._client().get(kubelet.url(path, parameters)) as upstream:
+                if upstream.status != 200:
+                    raise await _kubelet_error(upstream, kubelet)
+                return await self._copy(request, upstream)
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise _unreachable(kubelet, f"https://{kubelet.address}:{kubelet.port}{path}", error) from None
+
+    async def _copy(self, request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-cache, private"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            async for chunk in upstream.content.iter_any():
+                await response.write(chunk)
+        except aiohttp.ClientPayloadError:
+            pass  # the kubelet went away in the middle: what came is the answer
+        await response.write_eof()
+        return response
+
+    # -- exec and attach
+
+    async def _interactive(self, request: web.BaseRequest, target: Target, query: queries.Query) -> web.StreamResponse:
+        parameters = stream_parameters(query, target.subresource)
+        pod = (await self._registry.get(PODS, target.namespace, target.name)).obj
+        container = choose_container(pod, queries.first(query, "container"))
+        phase = (pod.get("status") or {}).get("phase")
+        if phase in {"Succeeded", "Failed"}:
+            raise bad_request(f"cannot exec into a container in a completed pod; current phase is {phase}")
+        kubelet = self._kubelet_of(pod)
+        if kubelet is None:
+            raise bad_request(f"pod {target.name} does not have a host assigned")
+        protocol = choose_protocol(request)
+        path = f"/{target.subresource}/{target.namespace}/{quote(target.name)}/{quote(container)}"
+        try:
+            upstream = await self._client().ws_connect(
+                kubelet.url(path, parameters), protocols=(protocol,), max_msg_size=MAX_FRAME, autoping=True
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise _refused_upgrade(error, container) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(kubelet, f"https://{kubelet.address}:{kubelet.port}{path}", error) from None
+        downstream = web.WebSocketResponse(protocols=(protocol,), max_msg_size=MAX_FRAME, autoping=True, timeout=2.0)
+        try:
+            await downstream.prepare(request)
+            await _relay(downstream, upstream)
+        finally:
+            await upstream.close()
+        return downstream
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            if self._tls is None:
+                raise internal_error("this server has no certificate to show to kubelets")
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+            connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        return self._session
+
+    def _kubelet_of(self, pod: Object) -> Kubelet | None:
+        node_name = pod["spec"].get("nodeName")
+        if not node_name:
+            return None
+        node = self._registry.find(NODES, "", node_name)
+        if node is None:
+            raise internal_error(f'nodes "{node_name}" not found')
+        status = node.get("status") or {}
+        port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or KUBELET_PORT
+        for wanted in ("InternalIP", "ExternalIP", "Hostname"):
+            for address in status.get("addresses") or ():
+                if address.get("type") == wanted and address.get("address"):
+                    return Kubelet(node_name, address["address"], int(port))
+        raise internal_error(f"no preferred addresses found for node {node_name}; known addresses: []")
+
+
+def choose_container(pod: Object, name: str) -> str:
+    """The container a stream is for; 400 with upstream's words when it is unclear or not there."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    ordinary = [c["name"] for c in spec.get("containers") or ()]
+    initial = [c["name"] for c in spec.get("initContainers") or ()]
+    ephemeral = [c["name"] for c in spec.get("ephemeralContainers") or ()]
+    if name:
+        if name not in {*ordinary, *initial, *ephemeral}:
+            raise bad_request(f"container {name} is not valid for pod {metadata['name']}")
+        return name
+    if len(ordinary) == 1 and not initial and not ephemeral:
+        return ordinary[0]
+    if len(ordinary) == 1 and not ephemeral and not initial:
+        return ordinary[0]
+    default = (metadata.get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    if default in ordinary:
+        return str(default)
+    message = f"a container name must be specified for pod {metadata['name']}, choose one of: [{' '.join(ordinary)}]"
+    if initial:
+        message += f" or one of the init containers: [{' '.join(initial)}]"
+    if ephemeral:
+        message += f" or one of the ephemeral containers: [{' '.join(ephemeral)}]"
+    raise bad_request(message)
+
+
+def log_parameters(query: queries.Query) -> list[tuple[str, str]]:
+    """PodLogOptions, checked, as the kubelet takes them."""
+    parameters: list[tuple[str, str]] = []
+    for name in _LOG_BOOLEANS:
+        if queries.boolean(query, name):
+            parameters.append((name, "true"))
+    for name in _LOG_INTEGERS:
+        if queries.first(query, name):
+            value = queries.integer(query, name)
+            if value < (0 if name == "tailLines" else 1):
+                least = "0" if name == "tailLines" else "0, exclusive"
+                raise _invalid_log_option(name, value, f"must be greater than {least}" if name != "tailLines" else "must be greater than or equal to 0")
+            parameters.append((name, str(value)))
+    since_time = queries.first(query, "sinceTime")
+    if since_time:
+        if queries.first(query, "sinceSeconds"):
+            raise _invalid_log_option("sinceSeconds", queries.integer(query, "sinceSeconds"), "at most one of `sinceTime` or `sinceSeconds` may be specified")
+        parameters.append(("sinceTime", since_time))
+    return parameters
+
+
+def _invalid_log_option(field: str, value: int, detail: str) -> StatusError:
+    from podnet.controlplane.api.errors import invalid, invalid_value
+
+    return invalid("PodLogOptions", "", [invalid_value(field, value, detail)])
+
+
+def stream_parameters(query: queries.Query, subresource: str) -> list[tuple[str, str]]:
+    """PodExecOptions or PodAttachOptions under the kubelet's names."""
+    names = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
+    said = {name: queries.boolean(query, name) for name in names}
+    if not (said["stdin"] or said["stdout"] or said["stderr"]):
+        raise bad_request("you must specify at least one of stdin, stdout, stderr")
+    if said["tty"]:
+        said["stderr"] = False  # a terminal has one output
+    parameters = [(kubelet_name, "1") for name, kubelet_name in names.items() if said[name]]
+    if subresource == "exec":
+        commands = query.get("command") or []
+        if not commands:
+            raise bad_request("you must specify at least one command for the container")
+        parameters += [("command", word) for word in commands]
+    return parameters
+
+
+def choose_protocol(request: web.BaseRequest) -> str:
+    """The newest subprotocol both sides speak; 400 for other kinds of upgrade, which sends kubectl to its fallback."""
+    upgrade = request.headers.get("Upgrade", "").lower()
+    if upgrade.startswith("spdy"):
+        raise bad_request("unable to upgrade: SPDY streaming is not served here, use WebSocket (kubectl 1.31 or newer)")
+    if upgrade != "websocket":
+        raise bad_request("Upgrade request required")
+    offered = [word.strip() for word in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")]
+    for protocol in PROTOCOLS:
+        if protocol in offered:
+            return protocol
+    if offered in ([], [""]):
+        return PROTOCOLS[-1]
+    raise bad_request(f"unable to upgrade: no subprotocol in common, this server speaks {', '.join(PROTOCOLS)}")
+
+
+async def _relay(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse) -> None:
+    """Copy frames both ways until the kubelet closes (its end is the command's) or the client does."""
+
+    async def to_kubelet() -> None:
+        async for message in downstream:
+            await _forward(message, upstream)
+
+    reader = asyncio.create_task(to_kubelet(), name="relay-stdin")
+    try:
+        pull = asyncio.create_task(_pull(downstream, upstream), name="relay-output")
+        done, _ = await asyncio.wait({reader, pull}, return_when=asyncio.FIRST_COMPLETED)
+        if pull not in done:
+            await upstream.close()
+            pull.cancel()
+        await asyncio.gather(pull, return_exceptions=True)
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+    if not downstream.closed:
+        await downstream.close(code=upstream.close_code or WSCloseCode.OK)
+
+
+async def _pull(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse) -> None:
+    async for message in upstream:
+        await _forward(message, downstream)
+
+
+async def _forward(message: aiohttp.WSMessage, to: Any) -> None:
+    if message.type is WSMsgType.BINARY:
+        await to.send_bytes(message.data)
+    elif message.type is WSMsgType.TEXT:
+        await to.send_str(message.data)
+
+
+async def _kubelet_error(upstream: aiohttp.ClientResponse, kubelet: Kubelet) -> StatusError:
+    text = (await upstream.content.read(4096)).decode(errors="replace").strip()
+    if upstream.status in {401, 403}:
+        return internal_error(f"kubelet of node {kubelet.node} refused the API server: {text}")
+    reasons = {400: "BadRequest", 404: "NotFound"}
+    return StatusError(upstream.status, reasons.get(upstream.status, "InternalError"), text or f"kubelet answered {upstream.status}")
+
+
+def _refused_upgrade(error: aiohttp.WSServerHandshakeError, container: str) -> StatusError:
+    if error.status == 404:
+        return StatusError(404, "NotFound", f"container not found (\"{container}\")")
+    message = error.headers.get("X-Podnet-Error", "") if error.headers else ""
+    return internal_error(f"error upgrading the connection to the kubelet: {message or error.message} (status {error.status})")
+
+
+def _unreachable(kubelet: Kubelet, url: str, error: BaseException) -> StatusError:
+    detail = str(error) or type(error).__name__
+    return StatusError(
+        500,
+        "InternalError",
+        f"Internal error occurred: Get \"{url}\": the kubelet of node {kubelet.node} cannot be reached: {detail}",
+        {"causes": [{"message": detail}]},
+    )
+
+
+__all__ = ["KubeletStreams", "choose_container", "conflict", "service_unavailable"]

@@ -1,0 +1,35 @@
+"""PATCH: from the current object and a patch document to the object the client means.
+
+Source: apiserver pkg/endpoints/handlers/patch.go; the three algorithms are in controlplane/api/patch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from podnet.controlplane.api import schema
+from podnet.controlplane.api.errors import bad_request
+from podnet.controlplane.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_merge_patch
+from podnet.controlplane.api.types import Object, Resource
+
+PatchType = Literal["json", "merge", "strategic"]
+
+CONTENT_TYPES: dict[str, PatchType] = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+}
+
+
+def patched(old: Object, patch: Any, patch_type: PatchType, resource: Resource, *, kind: str = "") -> Object:
+    """`old` with the patch applied. `kind` is said where the object is not the resource's own (Scale)."""
+    new: Any
+    if patch_type == "json":
+        new = apply_json_patch(old, patch)
+    elif patch_type == "merge":
+        new = apply_merge_patch(old, patch)
+    else:
+        new = apply_strategic_merge_patch(old, patch, schema.node(old["apiVersion"], kind or resource.kind))
+    if not isinstance(new, dict):
+        raise bad_request("the patch does not leave a JSON object")
+    return new

@@ -1,0 +1,379 @@
+"""The registry: every verb of the API over a store, without HTTP.
+
+    request ─> decode/fields ─> defaults ─> admission ─> strategy ─> validation ─> one conditional store write
+    read    <─ watch cache  <─ store.watch
+
+Rule: a write is a function from the stored state to the new one, applied with compare-and-swap and tried again when
+another write came between, unless the request itself said which revision it has seen. Nothing is written that did not
+pass the whole chain; a dry run passes all of it and stops before the write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Network
+
+import orjson
+
+from podnet.controlplane.api.errors import (
+    StatusError, already_exists, bad_request, conflict, internal_error, invalid, not_found,
+)
+from podnet.controlplane.api.resources import SERVICEACCOUNTS, SERVICES
+from podnet.controlplane.api.types import Object, Resource
+from podnet.controlplane.apiserver import metadata as meta
+from podnet.controlplane.apiserver import scheme, strategy
+from podnet.controlplane.apiserver.admission import Attributes, admit
+from podnet.controlplane.apiserver.admission.serviceaccount import account_name
+from podnet.controlplane.apiserver.allocation import ServiceRanges, allocate
+from podnet.controlplane.apiserver.deletion import is_finished, plan_deletion
+from podnet.controlplane.apiserver.keys import key_of, prefix_of
+from podnet.controlplane.apiserver.listing import Page, list_entries
+from podnet.controlplane.apiserver.options import (
+    DeleteOptions, ListOptions, WatchOptions, WriteOptions, parse_resource_version,
+)
+from podnet.controlplane.apiserver.patching import PatchType, patched
+from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
+from podnet.controlplane.apiserver.watching import Watch
+from podnet.controlplane.store.types import KeyExistsError, KeyValue, RevisionMismatchError, Store
+
+UPDATE_ATTEMPTS = 20
+"""Compare-and-swap retries of a write that named no revision (upstream tries a patch five times, an update for ever)."""
+
+NAME_ATTEMPTS = 8
+"""Names tried for a generateName before the clash is reported."""
+
+SERVICE_ACCOUNT_WAIT_S = 2.0
+"""How long a pod waits for its namespace's `default` account, which a controller makes a moment after the namespace."""
+
+Transform = Callable[[Object], Object]
+"""The current object (a private copy) -> what the request makes of it. Called again when the write has to be retried."""
+
+
+class Registry:
+    """Reads and writes of every resource. Open it with `start`, close it with `stop`; it does not own the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        service_cidr: str = "10.96.0.0/16",
+        node_port_range: tuple[int, int] = (30000, 32767),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.cache = WatchCache(store)
+        self.clock = clock
+        self.ranges = ServiceRanges(IPv4Network(service_cidr), node_port_range)
+        self._services_lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Fill the watch cache and begin to follow the store."""
+        await self.cache.start()
+
+    async def stop(self) -> None:
+        """End all watches."""
+        await self.cache.stop()
+
+    # -- reads
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """One object as the cache has it now, for admission and subresources; not to be changed."""
+        entry = self.cache.of(resource).get(key_of(resource, namespace, name))
+        return None if entry is None else scheme.view(entry, resource).obj
+
+    def objects(self, resource: Resource, namespace: str = "") -> list[Object]:
+        """All objects as the cache has them now; not to be changed."""
+        return [scheme.view(e, resource).obj for e in self.cache.of(resource).range(prefix_of(resource, namespace))]
+
+    async def get(self, resource: Resource, namespace: str, name: str, *, resource_version: str = "") -> Entry:
+        """GET of one object."""
+        if resource_version and resource_version != "0":
+            await self.cache.wait_revision(parse_resource_version(resource_version))
+        elif not resource_version:
+            await self.cache.wait_fresh()
+        return scheme.view(self.current(resource, namespace, name), resource)
+
+    def current(self, resource: Resource, namespace: str, name: str) -> Entry:
+        """The stored entry of one object in the cache as it is, or 404."""
+        entry = self.cache.of(resource).get(key_of(resource, namespace, name))
+        if entry is None:
+            raise not_found(resource.plural, name, resource.group)
+        return entry
+
+    async def list(self, resource: Resource, namespace: str = "", options: ListOptions | None = None) -> Page:
+        """LIST."""
+        return await list_entries(self.cache, self.store, resource, namespace, options or ListOptions())
+
+    def watch(self, resource: Resource, namespace: str = "", options: WatchOptions | None = None) -> Watch:
+        """WATCH; iterate the answer's `batches()`."""
+        return Watch(self.cache, resource, namespace, options or WatchOptions())
+
+    # -- create
+
+    async def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Entry:
+        """POST of a whole object; `obj` becomes the registry's."""
+        obj = scheme.check_fields(meta.type_check(obj, resource), options)
+        meta.begin_metadata(obj, resource, namespace, self.clock())
+        await self.cache.wait_fresh()
+        if resource.plural == "pods":
+            await self._wait_service_account(obj)
+        generated = meta.require_name(obj, resource)
+        base = obj["metadata"].get("generateName", "")
+        for attempt in range(NAME_ATTEMPTS):
+            try:
+                return await self._create_named(resource, obj, options)
+            except StatusError as error:
+                if not generated or not error.is_already_exists or attempt == NAME_ATTEMPTS - 1:
+                    raise
+                obj["metadata"]["name"] = meta.generate_name(base)
+        raise internal_error("unreachable")
+
+    async def _create_named(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        scheme.apply_defaults(obj, resource)
+        admit(Attributes("CREATE", resource, namespace, name, obj, user=options.user), self)
+        strategy.prepare_create(obj, resource)
+        if resource is SERVICES:
+            async with self._services_lock:
+                await self.cache.wait_fresh()
+                scheme.validate_new(obj, resource)
+                self._allocate(obj, None)
+                return await self._insert(resource, obj, options)
+        scheme.validate_new(obj, resource)
+        return await self._insert(resource, obj, options)
+
+    async def _insert(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        key = key_of(resource, namespace, name)
+        stored = scheme.stored_form(obj, resource)
+        if options.dry_run:
+            if self.cache.of(resource).get(key) is not None:
+                raise already_exists(resource.plural, name, resource.group)
+            return scheme.view(Entry(key, stored, 0), resource)
+        try:
+            kv = await self.store.create(key, orjson.dumps(ordered(stored)))
+        except KeyExistsError:
+            raise already_exists(resource.plural, name, resource.group) from None
+        return self._written(kv, resource)
+
+    def _allocate(self, new: Object, old: Object | None) -> None:
+        me = key_of(SERVICES, new["metadata"]["namespace"], new["metadata"]["name"])
+        others = [e.obj for e in self.cache.of(SERVICES).range(prefix_of(SERVICES)) if e.key != me]
+        causes = allocate(new, old, others, self.ranges)
+        if causes:
+            raise invalid("Service", new["metadata"]["name"], causes)
+
+    async def _wait_service_account(self, pod: Object) -> None:
+        namespace, name = pod["metadata"].get("namespace", ""), account_name(pod)
+        if name != "default" or self.find(SERVICEACCOUNTS, namespace, name) is not None:
+            return
+        watcher, _, _ = self.cache.open_watch(
+            SERVICEACCOUNTS, key_of(SERVICEACCOUNTS, namespace, name), None, after=self.cache.revision
+        )
+        try:
+            await watcher.wait_pending(SERVICE_ACCOUNT_WAIT_S)
+        finally:
+            watcher.close()
+
+    # -- update and patch
+
+    async def update(
+        self, resource: Resource, namespace: str, name: str, obj: Object, options: WriteOptions, *, subresource: str = ""
+    ) -> tuple[Entry, bool]:
+        """PUT; True when it created the object."""
+        obj = scheme.check_fields(meta.type_check(obj, resource), options)
+        metadata = obj["metadata"]
+        if metadata.setdefault("name", name) != name:
+            raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+        meta.check_namespace(metadata, resource, namespace)
+        scheme.apply_defaults(obj, resource)
+        await self.cache.wait_fresh()
+        missing = self.cache.of(resource).get(key_of(resource, namespace, name)) is None
+        if missing and not subresource and self._may_create(resource, metadata):
+            return await self.create(resource, namespace, obj, options), True
+        encoded = orjson.dumps(obj)
+        entry = await self.write(
+            resource, namespace, name, lambda _: orjson.loads(encoded), options, subresource=subresource
+        )
+        return entry, False
+
+    @staticmethod
+    def _may_create(resource: Resource, metadata: Object) -> bool:
+        named = metadata.get("uid") or metadata.get("resourceVersion") not in {None, "", "0"}
+        return resource.qualified_name in strategy.CREATE_ON_UPDATE and not named
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: object,
+        patch_type: PatchType,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> Entry:
+        """PATCH of the object or of its status."""
+
+        def transform(old: Object) -> Object:
+            options.warnings.clear()
+            new = scheme.check_fields(meta.type_check(patched(old, patch, patch_type, resource), resource), options)
+            scheme.apply_defaults(new, resource)
+            return new
+
+        return await self.write(resource, namespace, name, transform, options, subresource=subresource)
+
+    async def write(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        transform: Transform,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> Entry:
+        """Apply `transform` with the whole chain and compare-and-swap. A lost race is tried again; if the request named
+        a resourceVersion, the new attempt finds it stale and says so."""
+        if resource is SERVICES and not subresource:
+            async with self._services_lock:
+                return await self._write(resource, namespace, name, transform, options, subresource)
+        return await self._write(resource, namespace, name, transform, options, subresource)
+
+    async def _write(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        transform: Transform,
+        options: WriteOptions,
+        subresource: str,
+    ) -> Entry:
+        await self.cache.wait_fresh()
+        entry = self.current(resource, namespace, name)
+        for _ in range(UPDATE_ATTEMPTS):
+            old = scheme.view(entry, resource)
+            new = transform(old.thaw())
+            self._prepare_update(new, old.obj, resource, subresource, options)
+            stored = scheme.stored_form(new, resource)
+            if unchanged(stored, entry.obj):
+                return old
+            if options.dry_run:
+                stored["metadata"]["resourceVersion"] = old.obj["metadata"]["resourceVersion"]
+                return scheme.view(Entry(entry.key, stored, entry.revision), resource)
+            try:
+                if is_finished(new, resource):
+                    return await self._finish(entry, stored, resource)
+                kv = await self.store.update(entry.key, orjson.dumps(without_version(stored)), entry.revision)
+            except RevisionMismatchError as error:
+                if error.current is None:
+                    raise not_found(resource.plural, name, resource.group) from None
+                entry = Entry.of(error.current)
+                continue
+            return self._written(kv, resource)
+        raise conflict(resource.plural, name, group=resource.group)
+
+    def _prepare_update(
+        self, new: Object, old: Object, resource: Resource, subresource: str, options: WriteOptions
+    ) -> None:
+        meta.check_update_identity(new, old, resource)
+        meta.check_update_version(new, old, resource)
+        namespace, name = old["metadata"].get("namespace", ""), old["metadata"]["name"]
+        admit(Attributes("UPDATE", resource, namespace, name, new, old, subresource, options.user), self)
+        strategy.prepare_update(new, old, resource, subresource)
+        if resource is SERVICES and not subresource:
+            self._allocate(new, old)
+        scheme.validate_changed(new, old, resource, subresource)
+
+    async def _finish(self, entry: Entry, stored: Object, resource: Resource) -> Entry:
+        """The update took the last finalizer of a deleted object: it goes."""
+        kv = await self.store.delete(entry.key, entry.revision)
+        self.cache.note_write(kv.mod_revision)
+        stored["metadata"]["resourceVersion"] = str(kv.mod_revision)
+        return scheme.view(Entry(entry.key, stored, kv.mod_revision), resource)
+
+    def _written(self, kv: KeyValue, resource: Resource) -> Entry:
+        self.cache.note_write(kv.mod_revision)
+        return scheme.view(Entry.of(kv), resource)
+
+    # -- delete
+
+    async def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Object:
+        """DELETE: the object when it stays for a while (or its kind answers so), else a Status."""
+        admit(Attributes("DELETE", resource, namespace, name, None, user=options.user), self)
+        await self.cache.wait_fresh()
+        entry = self.current(resource, namespace, name)
+        for _ in range(UPDATE_ATTEMPTS):
+            meta.check_preconditions(entry.obj, resource, options.uid, options.resource_version)
+            plan = plan_deletion(entry.thaw(), resource, options, self.clock())
+            try:
+                if plan.remove:
+                    return await self._remove(entry, resource, options)
+                if plan.keep is None:
+                    return scheme.view(entry, resource).obj
+                if options.dry_run:
+                    return scheme.view(Entry(entry.key, plan.keep, entry.revision), resource).obj
+                kv = await self.store.update(entry.key, orjson.dumps(without_version(plan.keep)), entry.revision)
+            except RevisionMismatchError as error:
+                if error.current is None:
+                    raise not_found(resource.plural, name, resource.group) from None
+                entry = Entry.of(error.current)
+                continue
+            return self._written(kv, resource).obj
+        raise conflict(resource.plural, name, group=resource.group)
+
+    async def _remove(self, entry: Entry, resource: Resource, options: DeleteOptions) -> Object:
+        gone = entry
+        if not options.dry_run:
+            kv = await self.store.delete(entry.key, entry.revision)
+            self.cache.note_write(kv.mod_revision)
+            gone = entry.at_revision(kv.mod_revision)
+        if resource.qualified_name in strategy.RETURNS_DELETED_OBJECT:
+            return scheme.view(gone, resource).obj
+        metadata = entry.obj["metadata"]
+        details: Object = {"name": metadata["name"]}
+        if resource.group:
+            details["group"] = resource.group
+        details |= {"kind": resource.plural, "uid": metadata["uid"]}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+    async def delete_collection(
+        self, resource: Resource, namespace: str, options: DeleteOptions, selection: ListOptions
+    ) -> Page:
+        """DELETE of everything a list selects; answers with what it was asked to delete."""
+        page = await self.list(resource, namespace, selection)
+        for entry in page.entries:
+            metadata = entry.obj["metadata"]
+            one = DeleteOptions(
+                options.user, options.dry_run, options.grace_period_s, options.propagation, warnings=options.warnings
+            )
+            try:
+                await self.delete(resource, metadata.get("namespace", ""), metadata["name"], one)
+            except StatusError as error:
+                if not error.is_not_found:
+                    raise
+        return page
+
+
+def ordered(obj: Object) -> Object:
+    """kind, apiVersion and metadata first, as every Kubernetes document begins, and no resourceVersion."""
+    head = {field: obj[field] for field in ("kind", "apiVersion", "metadata")}
+    return without_version({**head, **{k: v for k, v in obj.items() if k not in head and k != "status"}, **_tail(obj)})
+
+
+def _tail(obj: Object) -> Object:
+    return {"status": obj["status"]} if "status" in obj else {}
+
+
+def without_version(obj: Object) -> Object:
+    """The object as it is stored: its revision is the store's to say."""
+    if "resourceVersion" not in obj["metadata"]:
+        return obj
+    return {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}}
+
+
+def unchanged(new: Object, old: Object) -> bool:
+    """Whether a write would store what is there already: then it is none, and the revision stays."""
+    return without_version(new) == without_version(old)

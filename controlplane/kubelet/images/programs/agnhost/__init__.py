@@ -1,0 +1,56 @@
+"""`/agnhost`: the image of the Kubernetes network tests, as its subcommands behave.
+
+One module a subcommand, imported only when it is asked for: `connect` must start in milliseconds.
+Source: test/images/agnhost of Kubernetes (its README and its behaviour).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+
+SUBCOMMANDS = {
+    "connect": "connect",
+    "netexec": "netexec",
+    "pause": "pause",
+}
+UNSUPPORTED = (
+    "audit-proxy crd-conversion-webhook fake-gitserver grpc-health-checking guestbook inclusterclient mounttest net nettest "
+    "openidmetadata resource-consumer-controller sample-device-plugin webhook"
+).split()
+
+
+def main(argv: list[str]) -> int:
+    """`agnhost <subcommand> <flags>`."""
+    from podnet.controlplane.kubelet.images.programs.flags import FlagError
+
+    if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
+        print("Usage:\n  app [command]\n\nAvailable Commands:\n  " + "\n  ".join(sorted(SUBCOMMANDS)))
+        return 0
+    if argv[1] == "--version":
+        print("app version 2.47 (podnet)")
+        return 0
+    name = argv[1]
+    if name in UNSUPPORTED:
+        print(f"Error: podnet's agnhost does not have the command {name!r}", file=sys.stderr)
+        return 1
+    if name not in SUBCOMMANDS:
+        print(f'Error: unknown command "{name}" for "app"\nRun \'app --help\' for usage.', file=sys.stderr)
+        return 1
+    try:
+        return _module_main(name)(argv[1:])
+    except FlagError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+def preload() -> None:
+    """Import every subcommand."""
+    for name in SUBCOMMANDS:
+        _module_main(name)
+
+
+def _module_main(name: str) -> Callable[[list[str]], int]:
+    run: Callable[[list[str]], int] = importlib.import_module(f"{__name__}.{SUBCOMMANDS[name]}").main
+    return run

@@ -1,0 +1,75 @@
+"""How a catalogue program starts: executed through its launcher file, or called by a shim in a fork of itself.
+
+The rule for everything in this folder: only the standard library and this folder are imported, because in a
+container these files stand alone; and nothing is imported at the top that a short command like `connect` does not
+need, because an executed launcher starts from nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+MARK = "# podnet program: "
+_PACKAGE = "podnet.controlplane.kubelet.images.programs"
+
+# program → its module here; each module has main(argv) -> exit code.
+PROGRAMS = {
+    "agnhost": "agnhost",
+    "nginx": "nginx",
+    "pause": "pause",
+}
+
+
+def program_name(path: str) -> str:
+    """The catalogue program an executable file is the launcher of; empty for any other file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(400)
+    except OSError:
+        return ""
+    lines = head.split(b"\n", 2)
+    mark = MARK.encode()
+    if len(lines) < 3 or not lines[0].startswith(b"#!") or not lines[1].startswith(mark):
+        return ""
+    return lines[1][len(mark) :].decode(errors="replace").strip()
+
+
+def call(name: str, argv: Sequence[str]) -> int:
+    """Run a program; its exit code. An exception is its crash: traceback on stderr, exit code 1."""
+    try:
+        return _main(name)(list(argv))
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception:
+        import traceback  # only when it is needed
+
+        traceback.print_exc()
+        return 1
+
+
+def preload() -> None:
+    """Import every program, in the process all shims are forked from."""
+    for name in PROGRAMS:
+        _main(name)
+    importlib.import_module(f"{_PACKAGE}.agnhost").preload()
+
+
+def set_title(argv: Sequence[str]) -> None:
+    """Show the program's own command line in ps, where it was called rather than executed."""
+    module = sys.modules.get("setproctitle")
+    if module is not None:
+        module.setproctitle(" ".join(argv))
+
+
+def _main(name: str) -> Callable[[list[str]], int]:
+    main: Callable[[list[str]], int] = importlib.import_module(f"{_PACKAGE}.{PROGRAMS[name]}").main
+    return main

@@ -1,0 +1,212 @@
+"""The child's side: turn a freshly forked process into a container's main process or an exec in a container.
+
+The shim forks; what happens between that fork and the program is here, in order: session, namespaces, root, terminal,
+working directory, user, environment, program. A failure is told to the shim as one message on the `report` socket,
+with the words containerd uses; the socket closing without a message means the program runs.
+
+A program of the catalogue is not executed but called: its launcher file is recognised by its second line and its
+main() runs in this forked, already warm interpreter (3 ms and 2 MB instead of 30 ms and 10 MB).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import stat
+import sys
+import termios
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from podnet.controlplane.kubelet.images.programs import launch
+from podnet.controlplane.kubelet.runtime import protocol
+from podnet.controlplane.kubelet.runtime.credentials import CAPABILITIES, become, capability_set
+from podnet.controlplane.kubelet.runtime.rootfs import RootError, enter_root
+from podnet.controlplane.kubelet.runtime.spec import ContainerSpec
+from podnet.topology.linux import syscalls
+
+START_ERROR_CODE = 128
+_HIGHEST_DESCRIPTOR = 1 << 20
+
+
+class StartError(Exception):
+    """The process could not become what it should; the message is runc's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The far ends of the standard streams; -1 is /dev/null. With `tty` a terminal of the container is opened."""
+
+    stdin: int = -1
+    stdout: int = -1
+    stderr: int = -1
+    tty: bool = False
+
+
+def run_main(spec: ContainerSpec, streams: Streams, report: socket.socket) -> None:
+    """Become the container's main process. Does not return."""
+    _guarded(spec, spec.argv, streams, report, lambda: enter_root(spec))
+
+
+def run_exec(spec: ContainerSpec, argv: Sequence[str], mnt_fd: int, streams: Streams, report: socket.socket) -> None:
+    """Become a further process of a running container, whose mount namespace `mnt_fd` is. Does not return."""
+
+    def enter() -> None:
+        syscalls.setns(mnt_fd, syscalls.CLONE_NEWNS)
+        os.chdir("/")
+
+    _guarded(spec, argv, streams, report, enter)
+
+
+def _guarded(spec: ContainerSpec, argv: Sequence[str], streams: Streams, report: socket.socket, enter: object) -> None:
+    assert callable(enter)
+    code = START_ERROR_CODE
+    try:
+        _reset_signals()
+        with contextlib.suppress(PermissionError):
+            os.setsid()
+        enter()
+        _attach_streams(streams, report)
+        _close_others(report)
+        _working_directory(spec.cwd)
+        become(spec.uid, spec.gid, capabilities_of(spec))
+        syscalls.set_parent_death_signal(signal.SIGKILL)
+        code = start_program(argv, dict(spec.env), report)
+    except (StartError, RootError) as error:
+        _tell(report, str(error))
+    except OSError as error:
+        _tell(report, f"unable to start container process: {error.strerror or error}")
+    except BaseException:  # noqa: BLE001 - nothing may unwind into the shim's own loop in this forked copy of it
+        _tell(report, traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def capabilities_of(spec: ContainerSpec) -> frozenset[str]:
+    """The capabilities of a container's processes."""
+    return frozenset(CAPABILITIES) if spec.privileged else capability_set(spec.cap_add, spec.cap_drop)
+
+
+def _tell(report: socket.socket, message: str) -> None:
+    with contextlib.suppress(OSError):
+        protocol.send(report, {"error": message})
+
+
+def _reset_signals() -> None:
+    """Handlers and the mask are the shim's; a new process has neither."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _attach_streams(streams: Streams, report: socket.socket) -> None:
+    if streams.tty:
+        _open_terminal(report)
+        return
+    null = -1
+    for number, descriptor in enumerate((streams.stdin, streams.stdout, streams.stderr)):
+        if descriptor < 0:
+            if null < 0:
+                null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            descriptor = null
+        os.dup2(descriptor, number)
+
+
+def _open_terminal(report: socket.socket) -> None:
+    """A pty of the container's own devpts instance, so that `tty` names a device which exists there; its master goes
+    to the shim."""
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    number = bytearray(4)
+    fcntl.ioctl(master, 0x80045430, number)  # TIOCGPTN
+    fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock
+    slave = os.open(f"/dev/pts/{int.from_bytes(number, sys.byteorder)}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for descriptor in (0, 1, 2):
+        os.dup2(slave, descriptor)
+    protocol.send(report, {"tty": True}, [master])
+    os.close(master)
+    os.close(slave)
+
+
+def _close_others(report: socket.socket) -> None:
+    """Everything the shim and the zygote had open; only the standard streams and the report socket stay."""
+    kept = report.fileno()
+    os.closerange(3, kept)
+    os.closerange(kept + 1, _HIGHEST_DESCRIPTOR)
+
+
+def _working_directory(cwd: str) -> None:
+    """As runc: a missing working directory is made."""
+    if cwd in ("", "/"):
+        os.chdir("/")
+        return
+    try:
+        os.makedirs(cwd, exist_ok=True)
+        os.chdir(cwd)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise StartError(f'chdir to cwd ("{cwd}") set in config.json failed: {reason}') from error
+
+
+def start_program(argv: Sequence[str], env: Mapping[str, str], report: socket.socket) -> int:
+    """Execute a program, or call a catalogue program's main(); returns the latter's exit code."""
+    path = find_program(argv[0], env.get("PATH", ""))
+    name = launch.program_name(path)
+    if name and name in launch.PROGRAMS:
+        report.close()
+        return _call(name, argv, env)
+    try:
+        os.execve(path, list(argv), dict(env))
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise StartError(f'exec: "{argv[0]}": {reason}') from error
+
+
+def find_program(name: str, path: str) -> str:
+    """The file to execute: StartError with Go's words (os/exec), which is what runc's messages end in."""
+    if "/" in name:
+        if not os.path.exists(name):
+            raise StartError(f'exec: "{name}": stat {name}: no such file or directory')
+        _require_executable(name, name)
+        return name
+    denied = False
+    for directory in path.split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        if not os.path.isfile(candidate):
+            continue
+        if os.access(candidate, os.X_OK):
+            return candidate
+        denied = True
+    if denied:
+        raise StartError(f'exec: "{name}": permission denied')
+    raise StartError(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _require_executable(path: str, name: str) -> None:
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise StartError(f'exec: "{name}": is a directory')
+    if not mode & 0o111:
+        raise StartError(f'exec: "{name}": permission denied')
+
+
+def _call(name: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a catalogue program in this interpreter, as if it had been executed."""
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = list(argv)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 - for good
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    launch.set_title(argv)
+    code = launch.call(name, list(argv))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return code

@@ -1,0 +1,142 @@
+"""The fork server of a node: a warm, single-threaded copy of the node agent from which pods' shims are forked.
+
+`start_zygote` is called before the agent has threads, an event loop or secrets in memory. A shim costs one fork and
+its own namespaces, and shares the interpreter's memory with the zygote. Shims belong to no one: forked twice, in a
+session of their own, their parent is PID 1 of the room, so neither the agent's nor the zygote's end touches them.
+
+    agent ──(sandbox id, reply socket)──▶ zygote ──fork, fork──▶ shim ──(ready | error)──▶ agent
+
+The zygote ends when the agent's end of its socket closes. When it was killed, the next request forks a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from podnet.controlplane.kubelet.images.programs import launch
+from podnet.controlplane.kubelet.runtime import protocol, shim
+from podnet.topology.paths import NodePaths
+
+_HIGHEST_DESCRIPTOR = 1 << 20
+
+
+@dataclass(slots=True)
+class Zygote:
+    """The agent's handle of its fork server."""
+
+    pid: int = 0
+    _socket: socket.socket | None = field(default=None)
+
+    def start_shim(self, paths: NodePaths, sandbox_id: str) -> socket.socket:
+        """Ask for the shim of a sandbox whose config.json is written; the socket on which it says {"pid": …} or
+        {"error": …}, and which closes without a word when it died on the way."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            message = {"id": sandbox_id, "state": str(paths.state), "run": str(paths.run)}
+            try:
+                self._send(message, theirs)
+            except OSError:  # it was killed: a new one takes the request
+                self.close()
+                self._start()
+                self._send(message, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
+
+    def close(self) -> None:
+        """End the fork server and reap it; shims go on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.pid = 0
+
+    def _send(self, message: protocol.Message, reply: socket.socket) -> None:
+        if self._socket is None:
+            raise BrokenPipeError
+        protocol.send(self._socket, message, [reply.fileno()])
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        gc.freeze()
+        pid = os.fork()
+        if pid == 0:
+            _become_zygote(theirs)
+        theirs.close()
+        self.pid, self._socket = pid, ours
+
+
+def start_zygote() -> Zygote:
+    """Fork the fork server. Call it single-threaded, before the event loop."""
+    launch.preload()
+    zygote = Zygote()
+    zygote._start()  # noqa: SLF001 - its own constructor
+    return zygote
+
+
+def _become_zygote(requests: socket.socket) -> None:
+    """Serve requests until the agent's end closes. Does not return."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on the agent's terminal is the agent's business
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        kept = requests.fileno()
+        os.closerange(3, kept)
+        os.closerange(kept + 1, _HIGHEST_DESCRIPTOR)
+        setproctitle("podnet-zygote")
+        gc.collect()
+        gc.freeze()
+        _serve(requests)
+        code = 0
+    except BaseException:  # noqa: BLE001 - this is a forked copy of the agent: nothing may unwind into its frames
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _serve(requests: socket.socket) -> None:
+    while True:
+        message, descriptors = protocol.receive(requests)
+        if message is None:
+            return
+        child = os.fork()
+        if child == 0:
+            requests.close()
+            _fork_shim(message, descriptors)
+        protocol.close_all(descriptors)
+        os.waitpid(child, 0)
+
+
+def _fork_shim(message: protocol.Message, descriptors: list[int]) -> None:
+    """Fork once more and leave, so that the shim's parent is the room's PID 1. Does not return."""
+    code = 1
+    try:
+        os.setsid()
+        if os.fork() > 0:
+            os._exit(0)
+        reply = socket.socket(fileno=descriptors[0])
+        paths = NodePaths(Path(message["state"]), Path(message["run"]))
+        code = shim.run_shim(paths, message["id"], reply)
+    except BaseException:  # noqa: BLE001 - as above
+        traceback.print_exc()
+    finally:
+        os._exit(code)

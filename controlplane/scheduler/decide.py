@@ -1,0 +1,125 @@
+"""One scheduling decision: filter, score, choose; or say why not.
+
+Pure: the snapshot and the tie-breaker are arguments. The messages are upstream's, to the letter: people search for them.
+Source: kubernetes pkg/scheduler (schedule_one.go, framework/types.go FitError, framework/preemption).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from podnet.controlplane.scheduler.filters import FILTERS, Objection, find_objection
+from podnet.controlplane.scheduler.scores import SCORES
+from podnet.controlplane.scheduler.topology import NamespaceLabels, PodTopology
+from podnet.controlplane.scheduler.types import NodeInfo, PodInfo
+
+NO_NODES = "no nodes available to schedule pods"
+NOT_HELPFUL = "Preemption is not helpful for scheduling"
+NO_VICTIMS = "No preemption victims found for incoming pod"
+
+
+def _no_labels(_namespace: str) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The node to bind to."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unschedulable:
+    """Nowhere: what each node objects."""
+
+    objections: Mapping[str, Objection]
+    preempts: bool = True
+
+    @property
+    def message(self) -> str:
+        """`0/3 nodes are available: 1 node(s) had …, 2 Insufficient cpu. preemption: …`."""
+        if not self.objections:
+            return NO_NODES
+        total = len(self.objections)
+        reasons = Counter(reason for objection in self.objections.values() for reason in objection.reasons)
+        if not self.preempts:
+            after = "not eligible due to preemptionPolicy=Never."
+        else:
+            verdicts = Counter(
+                NO_VICTIMS if objection.resolvable else NOT_HELPFUL for objection in self.objections.values()
+            )
+            after = f"0/{total} nodes are available: {_counted(verdicts)}."
+        return f"0/{total} nodes are available: {_counted(reasons)}. preemption: {after}"
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+
+
+def decide(
+    pod: PodInfo,
+    nodes: Sequence[NodeInfo],
+    choose: Callable[[int], int],
+    namespace_labels: NamespaceLabels = _no_labels,
+) -> Placement | Unschedulable:
+    """Where `pod` goes. `choose(n)` picks one of n equally good nodes."""
+    topology = PodTopology(pod, nodes, namespace_labels)
+    objections: dict[str, Objection] = {}
+    feasible: list[NodeInfo] = []
+    for node in nodes:
+        objection = find_objection(pod, node, topology)
+        if objection is None:
+            feasible.append(node)
+        else:
+            objections[node.name] = objection
+    if not feasible:
+        return Unschedulable(objections, pod.spec.get("preemptionPolicy") != "Never")
+    if len(feasible) == 1:
+        return Placement(feasible[0].name)
+    totals = total_scores(pod, feasible, topology)
+    best = max(totals)
+    winners = [node for node, total in zip(feasible, totals, strict=True) if total == best]
+    return Placement(winners[choose(len(winners))].name)
+
+
+def total_scores(pod: PodInfo, nodes: Sequence[NodeInfo], topology: PodTopology) -> list[int]:
+    """The weighted sum per node."""
+    totals = [0] * len(nodes)
+    for _, weight, score in SCORES:
+        for index, value in enumerate(score(pod, nodes, topology)):
+            totals[index] += weight * value
+    return totals
+
+
+@dataclass(frozen=True, slots=True)
+class NodeVerdict:
+    """What every filter and every score says of one node, for people."""
+
+    node: str
+    filters: Mapping[str, tuple[str, ...]]
+    scores: Mapping[str, int]
+    total: int | None
+
+
+def explain(
+    pod: PodInfo, nodes: Sequence[NodeInfo], namespace_labels: NamespaceLabels = _no_labels
+) -> list[NodeVerdict]:
+    """All objections of all filters, and the scores of the nodes that have none."""
+    topology = PodTopology(pod, nodes, namespace_labels)
+    refused: dict[str, dict[str, tuple[str, ...]]] = {}
+    for node in nodes:
+        answers = {name: check(pod, node, topology) for name, check in FILTERS}
+        refused[node.name] = {name: answer.reasons for name, answer in answers.items() if answer is not None}
+    feasible = [node for node in nodes if not refused[node.name]]
+    scores: dict[str, dict[str, int]] = {node.name: {} for node in feasible}
+    totals: dict[str, int] = dict.fromkeys(scores, 0)
+    for name, weight, score in SCORES if feasible else ():
+        for node, value in zip(feasible, score(pod, feasible, topology), strict=True):
+            scores[node.name][name] = value
+            totals[node.name] += weight * value
+    return [
+        NodeVerdict(node.name, refused[node.name], scores.get(node.name, {}), totals.get(node.name)) for node in nodes
+    ]

@@ -1,0 +1,219 @@
+"""The scheduler: watches pods and nodes, decides one pod at a time, binds many at once.
+
+    pods without a node ──▶ SchedulingQueue ──▶ decide (pure, on the cache) ──▶ assume ──▶ POST …/binding
+                                  ▲                    └── nowhere: park, condition PodScheduled=False, event
+    nodes, pods with a node ──▶ SchedulerCache; what frees room wakes the parked
+
+A decision does not wait for anything, so it sees one consistent picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from podnet.controlplane.api import meta
+from podnet.controlplane.api.errors import StatusError
+from podnet.controlplane.api.resources import NAMESPACES, NODES, PODS
+from podnet.controlplane.api.timestamps import format_time
+from podnet.controlplane.api.types import Object
+from podnet.controlplane.client.events import EventRecorder
+from podnet.controlplane.client.informer import InformerSet
+from podnet.controlplane.client.reconcile import run_until_signal, supervise
+from podnet.controlplane.client.types import Client
+from podnet.controlplane.scheduler.cache import SchedulerCache
+from podnet.controlplane.scheduler.config import SchedulerConfig
+from podnet.controlplane.scheduler.decide import Placement, decide
+from podnet.controlplane.scheduler.queue import SchedulingQueue
+from podnet.controlplane.scheduler.types import PodInfo, parse_pod
+
+log = logging.getLogger(__name__)
+
+BINDINGS_IN_FLIGHT = 32
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
+
+
+class Scheduler:
+    """One scheduler over a client. `clock` gives seconds since the epoch, `choose(n)` breaks ties."""
+
+    def __init__(
+        self,
+        client: Client,
+        informers: InformerSet,
+        recorder: EventRecorder,
+        *,
+        name: str = "default-scheduler",
+        clock: Callable[[], float] = time.time,
+        choose: Callable[[int], int] = random.randrange,
+    ) -> None:
+        self._client = client
+        self._informers = informers
+        self._recorder = recorder
+        self._name = name
+        self._clock = clock
+        self._choose = choose
+        self._pods = informers.of(PODS)
+        self._nodes = informers.of(NODES)
+        self._namespaces = informers.of(NAMESPACES)
+        self._queue = SchedulingQueue()
+        self._cache = SchedulerCache()
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(BINDINGS_IN_FLIGHT)
+
+    async def run(self) -> None:
+        """Schedule until cancelled."""
+        # A crash starts `run` again: what was assumed or queued is read anew from the informers.
+        self._queue, self._cache = SchedulingQueue(), SchedulerCache()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._nodes.add_handler(self._on_node))
+            stack.callback(self._pods.add_handler(self._on_pod))
+            await self._informers.wait_synced(self._nodes, self._pods, self._namespaces)
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._schedule_next(group)
+
+    async def _schedule_next(self, group: asyncio.TaskGroup) -> None:
+        now = self._now()
+        pod = self._queue.pop(now)
+        if pod is None:
+            await self._wait(now)
+            return
+        await self._slots.acquire()
+        outcome = decide(pod, self._cache.nodes(), self._choose, self._namespace_labels)
+        if isinstance(outcome, Placement):
+            self._cache.assume(pod, outcome.node)
+            self._queue.remove(pod.key)
+            group.create_task(self._bind(pod, outcome.node))
+        else:
+            self._queue.park(pod, self._now())
+            group.create_task(self._report(pod, "Unschedulable", outcome.message))
+
+    async def _wait(self, now: float) -> None:
+        """Until something happened, or a back-off is over."""
+        due = self._queue.next_due()
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due is None else max(0.0, due - now)):
+                await self._wake.wait()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        found = self._namespaces.get(namespace)
+        return meta.labels(found) if found is not None else {}
+
+    def _on_node(self, key: str, _old: Object | None, new: Object | None) -> None:
+        if new is None:
+            self._cache.remove_node(key)
+            return
+        self._cache.set_node(new)
+        self._changed()
+
+    def _on_pod(self, key: str, old: Object | None, new: Object | None) -> None:
+        if new is None or (new.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+            self._queue.remove(key)
+            self._cache.remove_pod(key)
+            self._changed()
+            return
+        node = new["spec"].get("nodeName")
+        if node:
+            self._queue.remove(key)
+            self._cache.set_pod(parse_pod(new), node)
+            if old is None or not old["spec"].get("nodeName") or meta.labels(old) != meta.labels(new):
+                # Somebody's pod affinity may have waited for this one.
+                self._changed()
+        elif meta.is_terminating(new) or new["spec"].get("schedulerName", self._name) != self._name:
+            self._queue.remove(key)
+        elif not self._cache.is_assumed(key, meta.uid(new)):
+            self._enqueue(new)
+
+    def _enqueue(self, pod: Object) -> None:
+        if pod["spec"].get("schedulingGates"):
+            self._queue.remove(meta.key(pod))
+            return
+        self._queue.add(parse_pod(pod), self._now())
+        self._wake.set()
+
+    def _changed(self) -> None:
+        self._queue.move_all(self._now())
+        self._wake.set()
+
+    async def _bind(self, pod: PodInfo, node: str) -> None:
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": meta.name(pod.obj), "namespace": pod.namespace, "uid": pod.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        try:
+            await self._client.create(PODS, binding, subresource="binding", name=meta.name(pod.obj))
+        except StatusError as error:
+            self._cache.forget(pod)
+            self._changed()
+            current = self._pods.get(pod.key)
+            # An unreachable server heals by itself, and the lost answer may even have been a yes; the cache tells.
+            if current is not None and meta.uid(current) == pod.uid and not current["spec"].get("nodeName"):
+                self._queue.retry(pod, self._now())
+                message = f"binding rejected: {error.message}"
+                self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
+        else:
+            message = f"Successfully assigned {pod.key} to {node}"
+            self._recorder.event(pod.obj, "Normal", "Scheduled", message)
+        finally:
+            self._slots.release()
+
+    async def _report(self, pod: PodInfo, reason: str, message: str) -> None:
+        """Say why the pod has no node: in its condition (when that is news) and as an event."""
+        try:
+            self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
+            known = meta.get_condition(pod.obj, "PodScheduled")
+            if known is not None and known.get("reason") == reason and known.get("message") == message:
+                return
+            condition = {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": reason,
+                "message": message,
+                "lastProbeTime": None,
+                "lastTransitionTime": (known or {}).get("lastTransitionTime") or format_time(self._clock()),
+            }
+            patch = {"status": {"conditions": [condition]}}
+            await self._client.patch(
+                PODS, meta.name(pod.obj), pod.namespace, patch, patch_type="strategic", subresource="status"
+            )
+        except StatusError as error:
+            log.debug("condition of %s not written: %s", pod.key, error.message)
+        finally:
+            self._slots.release()
+
+
+async def run_scheduler(client: Client, config: SchedulerConfig) -> None:
+    """Informers, recorder and scheduler over one client, until cancelled."""
+    informers = InformerSet(client)
+    recorder = EventRecorder(client, config.scheduler_name)
+    scheduler = Scheduler(client, informers, recorder, name=config.scheduler_name)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(supervise("informers", informers.run), name="informers")
+        group.create_task(supervise("events", recorder.run), name="events")
+        group.create_task(supervise("scheduler", scheduler.run), name="scheduler")
+
+
+def serve_scheduler(config: SchedulerConfig) -> None:
+    """Run the scheduler in this process until SIGTERM."""
+    import uvloop  # only a server process needs it
+
+    from podnet.controlplane.client.rest import RestClient
+
+    async def work() -> None:
+        async with RestClient(config.endpoint) as client:
+            await run_until_signal(lambda: run_scheduler(client, config))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+    log.info("scheduler stopped")

@@ -1,0 +1,1 @@
+"""overlay: carry packets between the pods of different nodes."""

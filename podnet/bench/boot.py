@@ -1,0 +1,66 @@
+"""How long until a cluster is up and runs a Deployment, how long until it is down, and what a SIGKILL leaves."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from podnet import room
+from podnet.bench.clusters import bench_cluster, deployment, fresh_name, podnet
+from podnet.bench.rows import Row, median
+from podnet.directories import cluster_directories
+
+RUNS = 3
+
+
+def boot_rows() -> list[Row]:
+    """Whole-process figures, of `podnet up` and `podnet down` as a user types them."""
+    ups, running, downs = [], [], []
+    for _ in range(RUNS):
+        name = fresh_name()
+        began = time.monotonic()
+        podnet("up", "-c", name)
+        ups.append(time.monotonic() - began)
+        with bench_cluster(name, started=True) as lab:
+            lab.kubectl("apply", "-f", "-", stdin=deployment("app", 1))
+            lab.wait_ready("deployment", "app")
+            running.append(time.monotonic() - began)
+            began = time.monotonic()
+            podnet("down", "-c", name)
+            downs.append(time.monotonic() - began)
+    left = _left_after_sigkill()
+    published = "k3d 19.9 (published; kind 33.0, minikube 50.8, both with DNS)"
+    return [
+        Row("boot", "podnet up, default cluster, to Ready", median(ups), "s"),
+        Row("boot", "podnet up to a Deployment that runs (no DNS yet)", median(running), "s", 5.0, True, published, 19.94),
+        Row("boot", "podnet down", median(downs), "s", 1.0),
+        Row("boot", "processes and interfaces left after SIGKILL of PID 1", float(left), "", 0.0),
+    ]
+
+
+def _left_after_sigkill() -> int:
+    name = fresh_name()
+    with bench_cluster(name):
+        record = cluster_directories(name).record()
+        if record is None:
+            raise RuntimeError("the cluster wrote no record")
+        before = set(os.listdir("/sys/class/net"))
+        namespace = os.stat(f"/proc/{record.pid}/ns/pid").st_ino
+        room.kill_room(record.pid, record.start_time)
+        deadline = time.monotonic() + 5
+        while (left := _processes_in(namespace)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(left) + len(set(os.listdir("/sys/class/net")) - before)
+
+
+def _processes_in(namespace: int) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.stat(entry / "ns" / "pid").st_ino == namespace:
+                    found.append(entry.name)
+            except OSError:
+                continue
+    return found

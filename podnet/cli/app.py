@@ -1,0 +1,61 @@
+"""The typer application: every verb of every module, and the one place where exceptions become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from podnet import __version__
+from podnet.capture.filters import FilterError
+from podnet.cli import bench, clusters, inspect, objects, run
+from podnet.cli.output import fail
+from podnet.launch import ClusterError
+from podnet.targets import TargetError
+from podnet.topology.spec import SpecError
+
+app = typer.Typer(
+    name="podnet",
+    help="A Kubernetes network you can hold in your hands: real packets, real kubectl, no containers.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"podnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version_flag: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """A Kubernetes network you can hold in your hands."""
+
+
+clusters.register(app)
+run.register(app)
+inspect.register(app)
+objects.register(app)
+bench.register(app)
+
+
+def main() -> None:
+    """The entry point: 0 good, 1 failed, 2 usage."""
+    try:
+        app()
+    except ClusterError as err:
+        fail(str(err), err.fix)
+    except SpecError as err:
+        fail(str(err), code=1)
+    except (TargetError, FilterError) as err:
+        fail(str(err), code=2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

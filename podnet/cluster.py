@@ -1,0 +1,308 @@
+"""One cluster inside its room: the only place that knows every room of the house and puts them together.
+
+`run_cluster` is PID 1's program. It builds the underlay, writes the certificates, starts the components in their
+nodes' namespaces and then is the supervisor. `control.py` has what the command line may ask of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+from podnet import __version__
+from podnet.boot import BootCheck, last_log_line, run_boot_check
+from podnet.components import ComponentSpec
+from podnet.control import ControlVerbs
+from podnet.controlplane import pki
+from podnet.controlplane.apiserver.config import APIServerConfig
+from podnet.controlplane.client.endpoint import Endpoint
+from podnet.controlplane.controllers.config import ControllerManagerConfig
+from podnet.controlplane.kubelet.config import KubeletConfig
+from podnet.controlplane.scheduler.config import SchedulerConfig
+from podnet.overlay.agent import OverlayConfig
+from podnet.supervisor import Supervisor
+from podnet.topology.linux import LinuxKernel
+from podnet.topology.paths import ClusterPaths
+from podnet.topology.spec import ClusterSpec, NodeSpec
+from podnet.topology.underlay import Underlay
+
+API_PORT = 6443
+KUBELET_PORT = 10250
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """All that PID 1 needs, made before it entered the room."""
+
+    spec: ClusterSpec
+    paths: ClusterPaths
+    api_socket: socket.socket
+    control_socket: socket.socket
+    lock_fd: int
+    began: float
+
+    @property
+    def api_port(self) -> int:
+        """The API server's port on the host's 127.0.0.1."""
+        return int(self.api_socket.getsockname()[1])
+
+
+def run_cluster(config: ClusterConfig) -> NoReturn:
+    """PID 1: boot, then supervise until a stop. Never returns; a boot that fails is told on the control socket."""
+    _redirect_output(config.paths)
+    supervisor = Supervisor(config.control_socket, keep_fds=frozenset({config.lock_fd, config.api_socket.fileno()}))
+    cluster = Cluster(config, supervisor)
+    try:
+        cluster.boot()
+    except Exception as err:
+        traceback.print_exc()
+        supervisor.report({"done": True, "error": str(err) or type(err).__name__})
+    supervisor.run()
+
+
+class Cluster:
+    """The parts of one running cluster."""
+
+    def __init__(self, config: ClusterConfig, supervisor: Supervisor) -> None:
+        self.config = config
+        self.spec = config.spec
+        self.paths = config.paths
+        self.supervisor = supervisor
+        self.underlay = Underlay(config.spec, LinuxKernel(), config.paths.run)
+        self.control_plane_node = config.spec.control_plane
+
+    # --- boot ---------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Everything up to the start of the last component; readiness is then awaited beside the supervisor."""
+        self.supervisor.report({"phase": "room", "seconds": time.monotonic() - self.config.began, "detail": ""})
+        with self._phase("underlay") as detail:
+            self._start_underlay()
+            detail.append(
+                f"{len(self.spec.nodes)} nodes, {len(self.spec.hosts)} hosts, {len(self.spec.switches)} switches"
+            )
+        with self._phase("certificates"):
+            self._write_certificates()
+        ControlVerbs(self).install(self.supervisor.handlers)
+        self.supervisor.on_stop.append(self.underlay.stop)
+        gc.collect()
+        gc.freeze()  # forked children share these pages; a collector that touched them would copy them all
+        for spec in self.component_specs():
+            self.supervisor.add(spec)
+        self._start_boot_check()
+
+    def _start_underlay(self) -> None:
+        for directory in (self.paths.logs_dir, self.paths.store_dir, self.paths.run / "nodes"):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.underlay.start()
+        for node in self.spec.nodes:
+            paths = self.paths.node(node.name)
+            paths.state.mkdir(parents=True, exist_ok=True)
+            paths.run.mkdir(parents=True, exist_ok=True)
+
+    def _write_certificates(self) -> None:
+        service_ip = str(next(self.spec.service_cidr.hosts()))
+        pki.ensure_pki(
+            self.paths.pki_dir,
+            advertise_address=str(self.control_plane_node.ip),
+            service_ip=service_ip,
+            cluster_domain=self.spec.cluster_domain,
+        )
+        for node in self.spec.nodes:
+            pki.ensure_kubelet_certs(self.paths.pki_dir, node.name, str(node.ip))
+        pki.write_kubeconfig(
+            self.paths.kubeconfig,
+            cluster_name=self.spec.name,
+            server=f"https://127.0.0.1:{self.config.api_port}",
+            pki_dir=self.paths.pki_dir,
+        )
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[list[str]]:
+        began = time.monotonic()
+        detail: list[str] = []
+        yield detail
+        self.supervisor.report({"phase": name, "seconds": time.monotonic() - began, "detail": ", ".join(detail)})
+
+    def _start_boot_check(self) -> None:
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        check = BootCheck(self.endpoint("admin"), tuple(node.name for node in self.spec.nodes))
+        spec = ComponentSpec(
+            "podnet-boot",
+            lambda: run_boot_check(check, write_fd),
+            node=self.control_plane_node.name,
+            node_pid=lambda: self.node_pid(self.control_plane_node.name),
+            log=self.paths.logs_dir / "podnet-boot.log",
+            once=True,
+        )
+        self.supervisor.keep_fds |= {write_fd}
+        self.supervisor.add(spec)
+        self.supervisor.keep_fds -= {write_fd}
+        os.close(write_fd)
+        buffer = bytearray()
+        self.supervisor.watch_fd(read_fd, lambda: self._on_boot_report(read_fd, buffer))
+
+    def _on_boot_report(self, fd: int, buffer: bytearray) -> bool:
+        chunk = os.read(fd, 65536)
+        buffer += chunk
+        while b"\n" in buffer:
+            line, _, rest = bytes(buffer).partition(b"\n")
+            buffer[:] = rest
+            event = json.loads(line)
+            if event.get("error"):
+                event["error"] += self._who_keeps_dying()
+            elif event.get("done"):
+                event["seconds"] = time.monotonic() - self.config.began
+            self.supervisor.report(event)
+        return bool(chunk)
+
+    def _who_keeps_dying(self) -> str:
+        """Components that were restarted, with their last words: usually the reason for everything else."""
+        texts = [
+            f"\n  {key} was restarted {c.restarts} times ({c.last_exit}): {last_log_line(c.spec.log)}"
+            for key, c in self.supervisor.components.items()
+            if c.restarts
+        ]
+        return "".join(texts)
+
+    # --- components ---------------------------------------------------------------------------------------------
+
+    def component_specs(self) -> list[ComponentSpec]:
+        """Every component of the cluster, in the order in which they start."""
+        specs = self._control_plane_specs()
+        specs += [self.node_agent_spec(node) for node in self.spec.nodes]
+        return specs
+
+    def _control_plane_specs(self) -> list[ComponentSpec]:
+        from podnet.controlplane.apiserver.main import serve_apiserver
+        from podnet.controlplane.controllers.main import serve_controller_manager
+        from podnet.controlplane.scheduler.main import serve_scheduler
+
+        api = APIServerConfig(
+            pki_dir=self.paths.pki_dir,
+            store_dir=self.paths.store_dir,
+            store_driver=self.spec.store.driver,
+            bind=((str(self.control_plane_node.ip), API_PORT),),
+            inherited_fds=(self.config.api_socket.fileno(),),
+            advertise_address=str(self.control_plane_node.ip),
+            pod_cidr=str(self.spec.pod_cidr),
+            service_cidr=str(self.spec.service_cidr),
+            cluster_domain=self.spec.cluster_domain,
+        )
+        timing = self.spec.timing
+        controllers = ControllerManagerConfig(
+            endpoint=self.endpoint("kube-controller-manager"),
+            root_ca_file=self.paths.pki_dir / "ca.crt",
+            pod_cidr=str(self.spec.pod_cidr),
+            service_cidr=str(self.spec.service_cidr),
+            node_cidr_mask_size=self.spec.node_cidr_mask_size,
+            node_monitor_period_s=timing.node_monitor_period_s,
+            node_monitor_grace_period_s=timing.node_monitor_grace_period_s,
+        )
+        scheduler = SchedulerConfig(endpoint=self.endpoint("kube-scheduler"))
+        return [
+            self._on_control_plane("kube-apiserver", lambda: serve_apiserver(api), stop_rank=1),
+            self._on_control_plane("kube-controller-manager", lambda: serve_controller_manager(controllers)),
+            self._on_control_plane("kube-scheduler", lambda: serve_scheduler(scheduler)),
+        ]
+
+    def _on_control_plane(self, name: str, main: Callable[[], None], *, stop_rank: int = 0) -> ComponentSpec:
+        node = self.control_plane_node.name
+        return ComponentSpec(
+            name,
+            main,
+            node=node,
+            node_pid=lambda: self.node_pid(node),
+            log=self.paths.logs_dir / f"{name}.log",
+            stop_rank=stop_rank,
+            stop_timeout_s=1.0,
+        )
+
+    def node_agent_spec(self, node: NodeSpec) -> ComponentSpec:
+        """The node agent of one node."""
+        from podnet.nodeagent import NodeAgentConfig, run_node_agent
+
+        paths = self.paths.node(node.name)
+        pki_dir = self.paths.pki_dir
+        service_hosts = self.spec.service_cidr.network_address
+        kubelet = KubeletConfig(
+            node_name=node.name,
+            node_ip=str(node.ip),
+            endpoint=self.endpoint(f"kubelet-{node.name}"),
+            paths=paths,
+            client_ca_file=pki_dir / "ca.crt",
+            server_cert_file=pki_dir / f"kubelet-{node.name}.crt",
+            server_key_file=pki_dir / f"kubelet-{node.name}.key",
+            port=KUBELET_PORT,
+            labels=dict(node.labels),
+            taints=tuple(taint.to_dict() for taint in node.taints),
+            cluster_dns=str(service_hosts + 10),
+            cluster_domain=self.spec.cluster_domain,
+            lease_duration_s=self.spec.timing.node_lease_duration_s,
+            node_status_update_frequency_s=self.spec.timing.node_status_update_frequency_s,
+        )
+        overlay = OverlayConfig(
+            node_name=node.name,
+            node_ip=str(node.ip),
+            paths=paths,
+            mode=self.spec.overlay.mode,
+            vni=self.spec.overlay.vni,
+            port=self.spec.overlay.port,
+            mtu=self.spec.overlay.mtu,
+            pod_cidr=str(self.spec.pod_cidr),
+            device="eth0",
+        )
+        config = NodeAgentConfig(kubelet, overlay)
+        return ComponentSpec(
+            "podnet-node",
+            lambda: run_node_agent(config),
+            node=node.name,
+            node_pid=lambda: self.node_pid(node.name),
+            log=self.paths.logs_dir / f"podnet-node-{node.name}.log",
+            stop_timeout_s=0.5,
+        )
+
+    def endpoint(self, user: str) -> Endpoint:
+        """How a component reaches the API server: over the underlay, so that a cut link is felt."""
+        pki_dir = self.paths.pki_dir
+        return Endpoint(
+            server=f"https://{self.control_plane_node.ip}:{API_PORT}",
+            ca_file=pki_dir / "ca.crt",
+            cert_file=pki_dir / f"{user}.crt",
+            key_file=pki_dir / f"{user}.key",
+            user_agent=f"{user}/{__version__}",
+        )
+
+    def node_pid(self, name: str) -> int:
+        """The process that holds a node's namespaces."""
+        return self.underlay.nodes[name].pid
+
+    def processes(self) -> dict[str, dict[str, int]]:
+        """Kind → name → pid whose namespaces to enter; switches live in the room's own."""
+        return {
+            "node": {name: node.pid for name, node in self.underlay.nodes.items()},
+            "host": {name: host.pid for name, host in self.underlay.hosts.items()},
+            "switch": dict.fromkeys(self.underlay.switches, 0),
+        }
+
+
+def _redirect_output(paths: ClusterPaths) -> None:
+    """PID 1 has no terminal: what it prints goes to its log."""
+    paths.logs_dir.mkdir(parents=True, exist_ok=True)
+    log = os.open(paths.logs_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for fd, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(fd, target)
+    os.close(null)
+    os.close(log)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)

@@ -1,0 +1,123 @@
+"""What the command line may ask of a running cluster: the verbs of the control socket.
+
+Each handler turns a request into an answer at once, or into work for a forked child. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from podnet.capture import CapturePoint, run_capture
+from podnet.supervisor import Answer, Work
+from podnet.targets import Point, Resolver, parse_point, parse_target
+
+if TYPE_CHECKING:
+    from podnet.cluster import Cluster
+
+Handler = Callable[[dict[str, Any]], "Answer | Work"]
+
+
+class ControlVerbs:
+    """The handlers of one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.resolver = Resolver(cluster.paths.state / "nodes", cluster.processes)
+
+    def install(self, handlers: dict[str, Handler]) -> None:
+        """Register every verb."""
+        handlers.update(
+            {
+                "status": self.status,
+                "exec": self.exec,
+                "capture": self.capture,
+                "link": self.link,
+                "links": self.links,
+                "restart-component": self.restart_component,
+            }
+        )
+
+    def status(self, _request: dict[str, Any]) -> Answer:
+        """Components with their fortunes, nodes and hosts with addresses and pids."""
+        now = time.monotonic()
+        cluster = self.cluster
+        components = [
+            {
+                "name": key,
+                "state": component.state,
+                "pid": component.pid,
+                "restarts": component.restarts,
+                "uptimeSeconds": round(now - component.started_at, 1) if component.pid else 0,
+                "lastExit": component.last_exit,
+                "log": str(component.spec.log),
+            }
+            for key, component in cluster.supervisor.components.items()
+            if not component.spec.once
+        ]
+        return {
+            "cluster": cluster.spec.name,
+            "apiPort": cluster.config.api_port,
+            "components": components,
+            "nodes": [
+                {"name": node.name, "role": node.role, "ip": str(node.ip), "pid": cluster.node_pid(node.name)}
+                for node in cluster.spec.nodes
+            ],
+            "hosts": [
+                {"name": host.name, "ip": str(host.ip), "pid": cluster.underlay.hosts[host.name].pid}
+                for host in cluster.spec.hosts
+            ],
+        }
+
+    def exec(self, request: dict[str, Any]) -> Work:
+        """Run a program inside a target: `{target, namespace, container, argv, env, tty}`."""
+        target = parse_target(
+            str(request["target"]), str(request.get("namespace") or "default"), str(request.get("container") or "")
+        )
+        argv = [str(word) for word in request["argv"]]
+        if not argv:
+            raise ValueError("there is no command to run")
+        env = {str(k): str(v) for k, v in (request.get("env") or {}).items()}
+        work = self.resolver.exec_work(target, argv, env, tty=bool(request.get("tty")))
+        return Work(f"podnet-exec {target}", work)
+
+    def capture(self, request: dict[str, Any]) -> Work:
+        """Capture at points until the client hangs up, a count or a time is reached; pcapng goes to descriptor 1."""
+        namespace = str(request.get("namespace") or "default")
+        points = [self._capture_point(parse_point(str(text), namespace), str(text)) for text in request["points"]]
+        count, seconds = int(request.get("count") or 0), float(request.get("seconds") or 0.0)
+        capture_filter = str(request.get("filter") or "")
+        snaplen = int(request.get("snaplen") or 0)
+        return Work(
+            "podnet-capture",
+            lambda: run_capture(points, capture_filter=capture_filter, count=count, seconds=seconds, snaplen=snaplen),
+        )
+
+    def _capture_point(self, point: Point, text: str) -> CapturePoint:
+        place = self.resolver.place(point.target)
+        interface = point.interface
+        if not interface:
+            interface = point.target.name if point.target.kind == "switch" else "eth0"
+        return CapturePoint(name=text, netns=place.netns, interface=interface)
+
+    def link(self, request: dict[str, Any]) -> Answer:
+        """Cut or mend a link: `{a, b, up}`."""
+        self.cluster.underlay.set_link(str(request["a"]), str(request["b"]), up=bool(request["up"]))
+        return {}
+
+    def links(self, _request: dict[str, Any]) -> Answer:
+        """Every interface of the underlay."""
+        return {"interfaces": self.cluster.underlay.interfaces()}
+
+    def restart_component(self, request: dict[str, Any]) -> Answer:
+        """Kill one component; the supervisor starts it again."""
+        import os
+        import signal
+
+        name = str(request["name"])
+        found = self.cluster.supervisor.components.get(name)
+        if found is None or not found.pid:
+            raise LookupError(f"no running component {name!r}: {', '.join(self.cluster.supervisor.components)}")
+        os.kill(found.pid, signal.Signals(int(request.get("signal") or signal.SIGTERM)))
+        return {"pid": found.pid}

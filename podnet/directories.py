@@ -1,0 +1,111 @@
+"""Where clusters live on this machine, which of them run, and how they are told apart.
+
+$XDG_STATE_HOME/podnet/<name>/   (default ~/.local/state)   what a cluster keeps; `lock` is held while it runs
+$XDG_RUNTIME_DIR/podnet/<name>/  (default /tmp/podnet-<uid>) control.sock and room.json of a running cluster
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from podnet import room
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """What `up` writes down about a room: its PID 1 (with start time, so that a reused pid is not mistaken for it)
+    and the port of the API server on 127.0.0.1.
+    """
+
+    pid: int
+    start_time: int
+    api_port: int
+
+    @property
+    def running(self) -> bool:
+        """Is the room still there?"""
+        return room.is_running(self.pid, self.start_time)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDirectories:
+    """The two directories of one cluster on the host."""
+
+    name: str
+    state: Path
+    runtime: Path
+
+    @property
+    def control_socket(self) -> Path:
+        """The supervisor's socket."""
+        return self.runtime / "control.sock"
+
+    @property
+    def record_file(self) -> Path:
+        """The RoomRecord as JSON."""
+        return self.runtime / "room.json"
+
+    def record(self) -> RoomRecord | None:
+        """What was written down by the last `up`, None when there is nothing legible."""
+        try:
+            return RoomRecord(**json.loads(self.record_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write_record(self, record: RoomRecord) -> None:
+        """Write it down."""
+        self.record_file.write_text(json.dumps(asdict(record)), encoding="utf-8")
+
+    def try_lock(self) -> int | None:
+        """Take the cluster's name: a descriptor that holds it, or None while another process does. The room's
+        processes inherit it, and the kernel lets go of it with the last of them.
+        """
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    def remove_runtime(self) -> None:
+        """Forget the runtime files of a room that is gone."""
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def remove_state(self) -> None:
+        """Forget what the cluster kept."""
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def state_root() -> Path:
+    """`$XDG_STATE_HOME/podnet`."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "podnet"
+
+
+def runtime_root() -> Path:
+    """`$XDG_RUNTIME_DIR/podnet`, or a directory of this user alone under /tmp."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and os.access(base, os.W_OK):
+        return Path(base) / "podnet"
+    return Path(f"/tmp/podnet-{os.geteuid()}")
+
+
+def cluster_directories(name: str) -> ClusterDirectories:
+    """The directories of the cluster of this name."""
+    return ClusterDirectories(name, state_root() / name, runtime_root() / name)
+
+
+def known_clusters() -> list[ClusterDirectories]:
+    """Every cluster that left a trace, running or not, by name."""
+    names = set()
+    for root in (state_root(), runtime_root()):
+        if root.is_dir():
+            names |= {entry.name for entry in root.iterdir() if entry.is_dir()}
+    return [cluster_directories(name) for name in sorted(names)]

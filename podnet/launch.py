@@ -1,0 +1,212 @@
+"""Starting and stopping clusters from outside the room: what `podnet up`, `down`, `ls` and `clean` do.
+
+No terminal here: progress is handed to a callback, refusals are `ClusterError` with one line and, where there is one,
+a fix. Whatever fails, nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podnet import room, wire
+from podnet.directories import ClusterDirectories, RoomRecord, cluster_directories, known_clusters
+from podnet.topology.paths import ClusterPaths
+from podnet.topology.spec import ClusterSpec
+
+DOWN_TIMEOUT_S = 5.0
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+class ClusterError(Exception):
+    """What went wrong in one line, and what would mend it in another."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCluster:
+    """A cluster that is up."""
+
+    name: str
+    kubeconfig: Path
+    api_port: int
+    seconds: float
+
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> RunningCluster:
+    """Boot a cluster and return when it is ready. Raises ClusterError; then nothing of it is left running.
+
+    The caller must be single-threaded until this has returned from its fork (no progress display before).
+    """
+    began = time.monotonic()
+    if not _NAME.fullmatch(spec.name):
+        raise ClusterError(f"{spec.name!r} is no cluster name", "use lower-case letters, digits and dashes, at most 40")
+    directories = cluster_directories(spec.name)
+    lock = directories.try_lock()
+    if lock is None:
+        record = directories.record()
+        where = f" (pid {record.pid})" if record else ""
+        raise ClusterError(
+            f"cluster {spec.name!r} is running already{where}",
+            f"podnet down --cluster {spec.name}, or choose another name with --cluster",
+        )
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, lock)
+        api_socket = stack.enter_context(_listen_api(api_port, directories))
+        control = stack.enter_context(wire.listen(directories.control_socket))
+        record = _start(spec, directories, api_socket, control, lock, began)
+    try:
+        seconds = _wait_ready(directories, on_progress, began)
+    except BaseException:
+        room.kill_room(record.pid, record.start_time)
+        _wait_gone(record)
+        directories.remove_runtime()
+        raise
+    return RunningCluster(spec.name, ClusterPaths(directories.state).kubeconfig, record.api_port, seconds)
+
+
+def _start(
+    spec: ClusterSpec,
+    directories: ClusterDirectories,
+    api_socket: socket.socket,
+    control: socket.socket,
+    lock: int,
+    began: float,
+) -> RoomRecord:
+    from podnet.cluster import ClusterConfig, run_cluster  # late: everything is imported here, once, and then shared
+
+    paths = ClusterPaths(directories.state)
+    config = ClusterConfig(spec, paths, api_socket, control, lock, began)
+    try:
+        pid = room.start_room(lambda: run_cluster(config), f"podnet-{spec.name}"[:63])
+    except room.RoomError as err:
+        directories.remove_runtime()
+        raise ClusterError(str(err), err.fix) from err
+    record = RoomRecord(pid, room.process_start_time(pid), int(api_socket.getsockname()[1]))
+    directories.write_record(record)
+    return record
+
+
+def _listen_api(port: int, directories: ClusterDirectories) -> socket.socket:
+    """A listening socket on 127.0.0.1: the port asked for, else the one of the last time, else any."""
+    wanted = port or _last_port(ClusterPaths(directories.state).kubeconfig)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(("127.0.0.1", wanted))
+    except OSError as err:
+        if port:
+            sock.close()
+            raise ClusterError(
+                f"port {port} on 127.0.0.1 is taken ({err.strerror})", "choose another one with --api-port, or none"
+            ) from err
+        sock.bind(("127.0.0.1", 0))
+    sock.listen(1024)
+    return sock
+
+
+def _last_port(kubeconfig: Path) -> int:
+    with contextlib.suppress(OSError):
+        found = re.search(r"https://127\.0\.0\.1:(\d+)", kubeconfig.read_text(encoding="utf-8"))
+        if found:
+            return int(found[1])
+    return 0
+
+
+def _wait_ready(directories: ClusterDirectories, on_progress: Progress, began: float) -> float:
+    """Hand on progress until the boot is done; the seconds it took."""
+    with conversation(directories, {"verb": "progress"}) as events:
+        for event in events:
+            if event.get("error"):
+                logs = ClusterPaths(directories.state).logs_dir
+                raise ClusterError(f"the cluster did not come up: {event['error']}", f"logs are in {logs}")
+            if event.get("done"):
+                return time.monotonic() - began
+            on_progress(event)
+    logs = ClusterPaths(directories.state).logs_dir
+    raise ClusterError("the supervisor died while booting", f"see {logs / 'supervisor.log'}")
+
+
+@contextlib.contextmanager
+def conversation(
+    directories: ClusterDirectories, request: dict[str, Any], fds: tuple[int, ...] = ()
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """Talk to a running cluster's supervisor. Raises ClusterError when it is not running."""
+    with connect(directories) as sock:
+        wire.send(sock, request, fds)
+        yield wire.messages(sock)
+
+
+def connect(directories: ClusterDirectories) -> socket.socket:
+    """A control connection. Raises ClusterError when the cluster is not running."""
+    try:
+        return wire.connect(directories.control_socket)
+    except OSError as err:
+        running = ", ".join(d.name for d in known_clusters() if (record := d.record()) and record.running)
+        hint = f"running: {running}" if running else "start one with: podnet up"
+        raise ClusterError(f"cluster {directories.name!r} is not running", hint) from err
+
+
+def ask(directories: ClusterDirectories, request: dict[str, Any]) -> dict[str, Any]:
+    """One request, its final answer. Raises ClusterError with the supervisor's refusal."""
+    with conversation(directories, request) as answers:
+        for answer in answers:
+            if answer.get("done"):
+                if answer.get("error"):
+                    raise ClusterError(str(answer["error"]))
+                return answer
+    raise ClusterError(f"the supervisor of {directories.name!r} hung up")
+
+
+def down(name: str, *, purge: bool = False) -> bool:
+    """Stop a cluster, by force if it must be; False when it was not running. `purge` forgets its state too."""
+    directories = cluster_directories(name)
+    record = directories.record()
+    was_running = record is not None and record.running
+    if record is not None and was_running:
+        with contextlib.suppress(ClusterError, OSError), connect(directories) as sock:
+            sock.settimeout(DOWN_TIMEOUT_S)
+            wire.send(sock, {"verb": "stop"})
+            sock.recv(4096)
+        if not _wait_gone(record, 1.0):
+            room.kill_room(record.pid, record.start_time)
+            _wait_gone(record)
+    directories.remove_runtime()
+    if purge:
+        directories.remove_state()
+    return was_running
+
+
+def _wait_gone(record: RoomRecord, timeout_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while record.running:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)  # the kernel offers no event for the end of a process that is not a child (pidfd aside)
+    return True
+
+
+def clean() -> list[str]:
+    """Remove the runtime files of clusters whose room is gone (a SIGKILL leaves only those); their names."""
+    removed = []
+    for directories in known_clusters():
+        record = directories.record()
+        if record is not None and record.running:
+            continue
+        if directories.runtime.exists():
+            directories.remove_runtime()
+            removed.append(directories.name)
+    return removed

@@ -1,0 +1,183 @@
+"""From the names people use (`pod/a`, `node/worker-1`, `host/client`, `switch/s1`) to namespaces.
+
+Names are parsed here without a look at anything (`parse_target`, `parse_point`); `Resolver` looks them up. Pods are
+found in the runtimes' own files, not through the API server: a look into a pod must work while the API server is down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from podnet.controlplane.kubelet import runtime as containers
+from podnet.topology.linux import syscalls
+
+KINDS = {
+    "pod": "pod",
+    "po": "pod",
+    "pods": "pod",
+    "node": "node",
+    "no": "node",
+    "nodes": "node",
+    "host": "host",
+    "hosts": "host",
+    "switch": "switch",
+    "switches": "switch",
+}
+
+
+class TargetError(ValueError):
+    """A name that cannot be understood or found; the message says what there is instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One parsed name. `namespace` and `container` are for pods only."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+    container: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place to capture: an interface in the namespace of a target (empty: its first)."""
+
+    target: Target
+    interface: str
+
+
+def parse_target(text: str, namespace: str = "default", container: str = "") -> Target:
+    """`pod/a`, `pod/ns/a`, `node/worker-1`, `host/client`, `switch/s1`; a bare name is a pod's.
+
+    >>> parse_target("pod/shop/a")
+    Target(kind='pod', name='a', namespace='shop', container='')
+    """
+    parts = text.split("/")
+    if len(parts) == 1:
+        parts = ["pod", *parts]
+    kind = KINDS.get(parts[0])
+    if kind is None or not all(parts) or len(parts) > (3 if kind == "pod" else 2):
+        raise TargetError(
+            f"{text!r} is no target: write pod/NAME, pod/NAMESPACE/NAME, node/NAME, host/NAME or switch/NAME"
+        )
+    if kind != "pod":
+        return Target(kind, parts[1])
+    if len(parts) == 3:
+        return Target(kind, parts[2], parts[1], container)
+    return Target(kind, parts[1], namespace, container)
+
+
+def parse_point(text: str, namespace: str = "default") -> Point:
+    """`pod/a`, `pod/ns/a:eth0`, `node/worker-1:cni0`, `switch/s1`; the last part after a colon is an interface."""
+    name, _, interface = text.partition(":")
+    return Point(parse_target(name, namespace), interface)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a target lives: the process whose namespaces to enter (0: the room's own), and for a container what its
+    programs expect around them.
+    """
+
+    pid: int
+    netns: str
+    container: containers.ContainerHandle | None = None
+
+    def enter(self) -> None:
+        """Enter for good; for a forked child that is about to exec."""
+        if self.container is not None:
+            containers.enter_container(self.container)
+        elif self.pid:
+            syscalls.enter(self.pid, "net mnt uts")
+            os.chdir("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """`processes`: kind → name → pid of nodes and hosts; asked anew each time, since nodes come and go."""
+
+    nodes_dir: Path
+    processes: Callable[[], dict[str, dict[str, int]]]
+
+    def place(self, target: Target) -> Place:
+        """Find a target. Raises TargetError, naming what there is."""
+        if target.kind == "pod":
+            try:
+                handle = containers.find_container(self.nodes_dir, target.namespace, target.name, target.container)
+            except LookupError as err:
+                raise TargetError(str(err.args[0]) if err.args else f"no pod {target.namespace}/{target.name}") from err
+            return Place(handle.pid, handle.netns, handle)
+        known = self.processes().get(target.kind, {})
+        if target.name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise TargetError(f"there is no {target}: {target.kind} names are {names}")
+        pid = known[target.name]
+        return Place(pid, f"/proc/{pid}/ns/net" if pid else "")
+
+    def exec_work(self, target: Target, argv: list[str], env: dict[str, str], *, tty: bool) -> Callable[[], int]:
+        """What a forked child does to become `argv` inside a target (its own terminal first, when it has one)."""
+        place = self.place(target)
+
+        def run() -> int:
+            if tty:
+                import fcntl
+                import termios
+
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            place.enter()
+            base = place.container.env if place.container is not None else _node_env()
+            return _spawn(argv, {**base, **env}, in_pid_namespace=place.container is not None)
+
+        return run
+
+
+def _node_env() -> dict[str, str]:
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8"}
+
+
+def _spawn(argv: list[str], env: dict[str, str], *, in_pid_namespace: bool) -> int:
+    """Exec, after one more fork where a PID namespace was entered (only children are in it); the exit code."""
+    if not in_pid_namespace:
+        _exec(argv, env)
+    pid = os.fork()
+    if pid == 0:
+        syscalls.set_parent_death_signal(9)
+        _exec(argv, env)
+    forward_signals_to(pid)
+    _, wait_status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
+
+
+def forward_signals_to(pid: int) -> None:
+    """Signals for the waiting parent are meant for its child."""
+    import signal
+
+    def forward(number: int, _frame: object) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, forward)
+
+
+def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
+    try:
+        os.execvpe(argv[0], argv, env)
+    except FileNotFoundError:
+        os.write(2, f"podnet: {argv[0]}: not found in $PATH\n".encode())
+        os._exit(127)
+    except OSError as err:
+        os.write(2, f"podnet: {argv[0]}: {err.strerror}\n".encode())
+        os._exit(126)

@@ -1,0 +1,159 @@
+"""Booted clusters for tests: each has a name and directories of its own, and is gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ORDINARY_UID = 65534
+COUNTER = iter(range(10_000))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@dataclass
+class Booted:
+    """One running cluster and short ways to use it."""
+
+    name: str
+    home: Path
+    uid: int = 0
+    boot: dict = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.home),
+            "XDG_STATE_HOME": str(self.home / "state"),
+            "XDG_RUNTIME_DIR": str(self.home / "run"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONSAFEPATH": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "KUBECONFIG": str(self.kubeconfig),
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+        }
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state" / "podnet" / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state / "kubeconfig"
+
+    def _run(self, argv, **kwargs):
+        if self.uid != os.geteuid():
+            argv = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", *argv]
+        kwargs.setdefault("timeout", 180)
+        return subprocess.run(argv, env=self.env, text=True, capture_output=True, check=False, **kwargs)
+
+    def podnet(self, *words, check=True, **kwargs):
+        result = self._run([sys.executable, "-m", "podnet", *words], **kwargs)
+        assert not check or result.returncode == 0, (
+            f"podnet {words}: {result.returncode}\n{result.stdout}{result.stderr}"
+        )
+        return result
+
+    def kubectl(self, *words, check=True, **kwargs):
+        result = self._run(["kubectl", *words], **kwargs)
+        assert not check or result.returncode == 0, (
+            f"kubectl {words}: {result.returncode}\n{result.stdout}{result.stderr}"
+        )
+        return result
+
+    def kubectl_json(self, *words):
+        return json.loads(self.kubectl(*words, "-o", "json").stdout)
+
+    def exec(self, target, *argv, check=True, **kwargs):
+        return self.podnet("exec", "-c", self.name, target, "--", *argv, check=check, **kwargs)
+
+    def apply(self, manifest: str, check=True):
+        return self.kubectl("apply", "-f", "-", input=manifest, check=check)
+
+    def status(self) -> dict:
+        return json.loads(self.podnet("status", "-c", self.name, "-o", "json").stdout)
+
+    def component(self, name: str) -> dict:
+        return next(c for c in self.status()["components"] if c["name"] == name)
+
+    def up(self, *words):
+        result = self.podnet("up", "-c", self.name, "-o", "json", *words)
+        self.boot = json.loads(result.stdout)
+        return self
+
+    def down(self):
+        self.podnet("down", "-c", self.name, "--purge", check=False)
+
+    def wait(self, condition, what: str, timeout_s: float = 30.0):
+        deadline = time.monotonic() + timeout_s
+        while True:
+            value = condition()
+            if value:
+                return value
+            assert time.monotonic() < deadline, f"{what}: not after {timeout_s} s"
+            time.sleep(0.1)
+
+
+def need_kubectl():
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not on PATH: https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/")
+
+
+@pytest.fixture(scope="session")
+def boot_cluster(tmp_path_factory):
+    """A function that boots clusters; all are taken down at the end of the session."""
+    booted: list[Booted] = []
+
+    def boot(*words, uid: int | None = None, name: str = "") -> Booted:
+        need_kubectl()
+        number = next(COUNTER)
+        home = Path(os.path.realpath(tmp_path_factory.mktemp(f"home{number}")))
+        cluster = Booted(name or f"t{os.getpid()}-{number}", home, os.geteuid() if uid is None else uid)
+        (home / "run").mkdir(mode=0o700)
+        if cluster.uid != os.geteuid():
+            _make_reachable(home, cluster.uid)
+        booted.append(cluster)
+        return cluster.up(*words)
+
+    yield boot
+    for cluster in booted:
+        cluster.down()
+
+
+def _make_reachable(home: Path, uid: int) -> None:
+    for parent in home.parents:
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o711)
+    home.chmod(0o755)
+    for path in (home, home / "run"):
+        os.chown(path, uid, uid)
+
+
+@pytest.fixture(scope="session")
+def cluster(boot_cluster):
+    """The default cluster, shared by every test that leaves it as it was (each uses a namespace of its own)."""
+    return boot_cluster()
+
+
+@pytest.fixture
+def namespace(cluster, request):
+    """A namespace for one test."""
+    name = f"ns-{next(COUNTER)}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)

@@ -1,0 +1,1 @@
+"""The emulated data centre, and the one door to the kernel: nodes, hosts, switches, links."""
