@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn, cast
 
 from podnet import __version__
 from podnet.boot import BootCheck, last_log_line, run_boot_check
@@ -190,7 +190,7 @@ class Cluster:
         api = APIServerConfig(
             pki_dir=self.paths.pki_dir,
             store_dir=self.paths.store_dir,
-            store_driver=self.spec.store.driver,
+            store_driver=cast(Literal["sqlite", "memory"], self.spec.store.driver),
             bind=((str(self.control_plane_node.ip), API_PORT),),
             inherited_fds=(self.config.api_socket.fileno(),),
             advertise_address=str(self.control_plane_node.ip),
@@ -243,7 +243,7 @@ class Cluster:
             server_cert_file=pki_dir / f"kubelet-{node.name}.crt",
             server_key_file=pki_dir / f"kubelet-{node.name}.key",
             port=KUBELET_PORT,
-            labels=dict(node.labels),
+            labels={**role_labels(node), **node.labels},
             taints=tuple(taint.to_dict() for taint in node.taints),
             cluster_dns=str(service_hosts + 10),
             cluster_domain=self.spec.cluster_domain,
@@ -284,7 +284,7 @@ class Cluster:
 
     def node_pid(self, name: str) -> int:
         """The process that holds a node's namespaces."""
-        return self.underlay.nodes[name].pid
+        return int(self.underlay.nodes[name].pid)
 
     def processes(self) -> dict[str, dict[str, int]]:
         """Kind → name → pid whose namespaces to enter; switches live in the room's own."""
@@ -293,6 +293,11 @@ class Cluster:
             "host": {name: host.pid for name, host in self.underlay.hosts.items()},
             "switch": dict.fromkeys(self.underlay.switches, 0),
         }
+
+
+def role_labels(node: NodeSpec) -> dict[str, str]:
+    """The label from which kubectl reads a node's role, as kubeadm sets it."""
+    return {"node-role.kubernetes.io/control-plane": ""} if node.role == "control-plane" else {}
 
 
 def _redirect_output(paths: ClusterPaths) -> None:

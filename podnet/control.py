@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from podnet.capture import CapturePoint, run_capture
@@ -35,6 +36,7 @@ class ControlVerbs:
                 "capture": self.capture,
                 "link": self.link,
                 "links": self.links,
+                "points": self.points,
                 "restart-component": self.restart_component,
             }
         )
@@ -102,13 +104,25 @@ class ControlVerbs:
         return CapturePoint(name=text, netns=place.netns, interface=interface)
 
     def link(self, request: dict[str, Any]) -> Answer:
-        """Cut or mend a link: `{a, b, up}`."""
-        self.cluster.underlay.set_link(str(request["a"]), str(request["b"]), up=bool(request["up"]))
-        return {}
+        """Change a link: `{a, b}` and any of `{up, rateBitS, delayMs, lossPercent}`; its new state."""
+        number = {key: float(request[key]) for key in ("delayMs", "lossPercent") if request.get(key) is not None}
+        state = self.cluster.underlay.set_link(
+            str(request["a"]),
+            str(request["b"]),
+            up=request.get("up"),
+            rate_bit_s=request.get("rateBitS"),
+            delay_ms=number.get("delayMs"),
+            loss_percent=number.get("lossPercent"),
+        )
+        return {"link": asdict(state)}
 
     def links(self, _request: dict[str, Any]) -> Answer:
-        """Every interface of the underlay."""
-        return {"interfaces": self.cluster.underlay.interfaces()}
+        """Every cable of the underlay."""
+        return {"links": [asdict(state) for state in self.cluster.underlay.link_states()]}
+
+    def points(self, _request: dict[str, Any]) -> Answer:
+        """Every interface of the underlay: what can be captured besides pods."""
+        return {"points": [asdict(interface) for interface in self.cluster.underlay.interfaces()]}
 
     def restart_component(self, request: dict[str, Any]) -> Answer:
         """Kill one component; the supervisor starts it again."""

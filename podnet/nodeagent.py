@@ -16,7 +16,8 @@ from podnet.controlplane.client.rest import RestClient
 from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.kubelet import run_kubelet
 from podnet.controlplane.kubelet.libcni import CNIRuntime
-from podnet.controlplane.kubelet.runtime import PodRuntime, start_zygote
+from podnet.controlplane.kubelet.runtime.runtime import PodRuntime
+from podnet.controlplane.kubelet.runtime.zygote import Zygote, start_zygote
 from podnet.overlay.agent import OverlayConfig, run_overlay_agent
 from podnet.topology.linux import LinuxKernel
 
@@ -42,7 +43,7 @@ def run_node_agent(config: NodeAgentConfig) -> None:
         runner.run(_run(config, zygote))
 
 
-async def _run(config: NodeAgentConfig, zygote: object) -> None:
+async def _run(config: NodeAgentConfig, zygote: Zygote) -> None:
     paths = config.kubelet.paths
     for directory in (paths.state, paths.run, paths.netns_dir, paths.pods_dir, paths.sandboxes_dir, paths.pod_logs_dir):
         directory.mkdir(parents=True, exist_ok=True)

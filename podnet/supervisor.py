@@ -277,8 +277,14 @@ class Supervisor:
         conversation.sock.close()
 
     def _finish(self, conversation: Conversation, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
+        try:
             wire.send(conversation.sock, message)
+        except OSError:
+            pass  # the client has gone
+        except (TypeError, ValueError):  # an answer that is no JSON is a bug, and must not be PID 1's end
+            traceback.print_exc()
+            with contextlib.suppress(OSError):
+                wire.send(conversation.sock, {"done": True, "error": "the answer cannot be said in JSON; see the log"})
         self._forget(conversation)
 
     def _tell(self, conversation: Conversation, event: dict[str, Any]) -> None:

@@ -76,8 +76,12 @@ def parse_target(text: str, namespace: str = "default", container: str = "") -> 
 
 
 def parse_point(text: str, namespace: str = "default") -> Point:
-    """`pod/a`, `pod/ns/a:eth0`, `node/worker-1:cni0`, `switch/s1`; the last part after a colon is an interface."""
+    """`pod/a`, `pod/ns/a:eth0`, `node/worker-1:cni0`, `switch/s1`; what follows a colon is an interface. Where no
+    namespace can be meant a slash does as well: `node/worker-1/cni0`."""
     name, _, interface = text.partition(":")
+    words = name.split("/")
+    if not interface and len(words) == 3 and KINDS.get(words[0]) not in (None, "pod"):
+        name, interface = "/".join(words[:2]), words[2]
     return Point(parse_target(name, namespace), interface)
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -66,6 +68,8 @@ class Underlay:
         self.warnings: list[str] = []
         self.phases_ms: dict[str, float] = {}
         self._hosts_file = run_dir / "hosts" if run_dir else None
+        self._openflow: Any = None
+        self._private_dir: Path | None = None
         self._ends: dict[frozenset[str], tuple[End, End]] = {}
         self._states: dict[frozenset[str], LinkSpec] = {}
         self._mininet_links: dict[frozenset[str], KernelLink] = {}
@@ -113,6 +117,12 @@ class Underlay:
             switch.stop()
         for ends in self._ends.values():
             self._delete_link(ends[1].ifname)
+        if self._openflow is not None:
+            self._openflow.stop()
+            self._openflow = None
+        if self._private_dir is not None:
+            shutil.rmtree(self._private_dir, ignore_errors=True)
+            self._private_dir = None
         self.nodes, self.hosts, self.switches = {}, {}, {}
         self._ends, self._states, self._mininet_links = {}, {}, {}
         self.net.hosts, self.net.switches, self.net.links, self.net.nameToNode = [], [], [], {}
@@ -138,12 +148,43 @@ class Underlay:
 
     def _start_switches(self) -> None:
         for number, spec in enumerate(self.spec.switches, start=1):
-            switch = self.net.addSwitch(spec.name, cls=_switch_class(spec), spec=spec, kernel=self.kernel, dpid=number)
+            extra = {"daemons": self._openflow_daemons()} if spec.kind == "openflow" else {}
+            switch = self.net.addSwitch(
+                spec.name, cls=_switch_class(spec), spec=spec, kernel=self.kernel, dpid=number, **extra
+            )
             self.switches[spec.name] = switch
             switch.start()
         gateway = IPv4Interface((self.spec.underlay.gateway, self.spec.underlay.cidr.prefixlen))
         first = self.switches[self.spec.switches[0].name]
         self.kernel.apply("", [AddAddress(first.gateway_interface(), gateway)])
+
+    def _openflow_daemons(self) -> Any:
+        """The daemons behind all OpenFlow switches, started with the first."""
+        if self._openflow is None:
+            from podnet.topology.openflow.daemons import OpenFlowDaemons  # os-ken is an extra
+            from podnet.topology.openflow.switch import USERSPACE_NOTE, has_kernel_datapath
+
+            if self._private_dir is None:
+                # Short: the sockets' paths must fit the 108 bytes of sun_path.
+                self._private_dir = Path(tempfile.mkdtemp(prefix="podnet-ovs-"))
+            self._openflow = OpenFlowDaemons(self._private_dir)
+            self._openflow.start(self._known_hosts())
+            if not has_kernel_datapath():
+                self.warnings.append(USERSPACE_NOTE)
+                LOG.warning("%s", USERSPACE_NOTE)
+        return self._openflow
+
+    def _known_hosts(self) -> dict[str, str]:
+        """Address to MAC of every machine, for the controller's ARP answers."""
+        machines: list[NodeSpec | HostSpec] = [*self.spec.nodes, *self.spec.hosts]
+        return {str(machine.ip): links.mac_of(machine.ip) for machine in machines}
+
+    def flows(self, switch: str = "") -> list[Any]:
+        """The flows of one OpenFlow switch, or of all of them (`openflow.flows.Flow`)."""
+        if switch and switch not in self.switches:
+            raise UnderlayError(f"there is no switch {switch!r}")
+        chosen = [self.switches[switch]] if switch else list(self.switches.values())
+        return [flow for one in chosen if not one.bridged for flow in one.flows()]
 
     def _start_machines(self) -> None:
         for node in self.spec.nodes:
@@ -179,7 +220,7 @@ class Underlay:
         except (KernelError, UnderlayError):
             self.remove_node(node.name)
             raise
-        self._write_hosts_file()
+        self._tell_names()
         return machine
 
     def remove_node(self, name: str) -> None:
@@ -198,7 +239,7 @@ class Underlay:
             machine.terminate()
             self.net.hosts.remove(machine)
             del self.net.nameToNode[name]
-        self._write_hosts_file()
+        self._tell_names()
 
     def _start_node(self, spec: NodeSpec) -> Node:
         node: Node = self.net.addHost(spec.name, cls=Node, spec=spec, kernel=self.kernel)
@@ -225,6 +266,7 @@ class Underlay:
         routes = machine.spec.routes if isinstance(machine, OutsideHost) else ()
         self.kernel.apply(machine.netns, links.plan_machine(self.spec, machine.address, routes))
         if not switch.bridged:
+            switch.prepare(near)
             switch.attach(machine.port)
         prefixlen = self.spec.underlay.cidr.prefixlen
         self._register(
@@ -234,6 +276,11 @@ class Underlay:
         if self._hosts_file is not None:
             self._hosts_file.touch()
             machine.bind_file(str(self._hosts_file), "/etc/hosts")
+
+    def _tell_names(self) -> None:
+        self._write_hosts_file()
+        if self._openflow is not None:
+            self._openflow.set_hosts(self._known_hosts())
 
     def _write_hosts_file(self) -> None:
         if self._hosts_file is None:
@@ -314,7 +361,10 @@ class Underlay:
         self.kernel.apply("", [AddVeth(ends[0].ifname, ends[1].ifname, mtu=self.spec.underlay.mtu)])
         for end, other in (ends, ends[::-1]):
             self.kernel.apply("", [SetLink(end.ifname, up=True, alias=f"{end.owner} to {other.owner}")])
-            self.switches[end.owner].attach(end.ifname)
+            switch = self.switches[end.owner]
+            if not switch.bridged:
+                switch.prepare(other)
+            switch.attach(end.ifname)
         self._ends[frozenset((link.a, link.b))] = ends
         self._register(*(KernelIntf(end.ifname, self.switches[end.owner], end, self.kernel) for end in ends))
 

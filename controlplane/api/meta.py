@@ -7,6 +7,7 @@ Source: Kubernetes API conventions ("Metadata", "Typical status properties"), ap
 
 from __future__ import annotations
 
+import copy
 import marshal
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,10 @@ MAX_GENERATED_NAME_LENGTH = 63
 
 def deep_copy(obj: Any) -> Any:
     """An independent copy of a piece of JSON. marshal knows just JSON's types and is some 20 times copy.deepcopy."""
-    return marshal.loads(marshal.dumps(obj))  # noqa: S302 - the bytes were made on this line
+    try:
+        return marshal.loads(marshal.dumps(obj))  # noqa: S302 - the bytes were made on this line
+    except ValueError:  # a str or int subclass, such as an enum member, or deeper than marshal goes
+        return copy.deepcopy(obj)
 
 
 def metadata(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,7 +101,9 @@ class Node:
 
     @property
     def decode(self) -> Callable[[Any], Any]:
-        """`decode(value)`: the value without unknown fields and nulls, quantities and times in canonical form.
+        """`decode(value)`: the value without what a Go server would not keep, quantities and times in canonical form.
+
+        Not kept are unknown fields, nulls, and empty maps and lists of fields that are not required (`omitempty`).
 
         Returns the very same object where nothing changes; never changes its argument.
         """
@@ -265,6 +267,7 @@ def _compile_decode(node: Node) -> Callable[[Any], Any]:
 
 def _decode_struct(node: Node) -> Callable[[Any], Any]:
     fields = node.fields
+    omit_empty = {name for name, field in fields.items() if field.kind in {"map", "list"}} - set(node.required)
 
     def decode(value: Any) -> Any:
         if type(value) is not dict:
@@ -272,7 +275,7 @@ def _decode_struct(node: Node) -> Callable[[Any], Any]:
         changed: dict[str, Any] | None = None
         for name, child in value.items():
             field = fields.get(name)
-            if field is None or child is None:
+            if field is None or child is None or (not child and name in omit_empty):
                 changed = dict(value) if changed is None else changed
                 del changed[name]
                 continue

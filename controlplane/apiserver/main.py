@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -131,9 +132,7 @@ def open_listeners(config: APIServerConfig) -> list[socket.socket]:
         listeners.append(listener)
     for descriptor in config.inherited_fds:
         # the descriptor is the supervisor's to hand to the next process as well: work on a duplicate
-        listener = socket.socket(fileno=socket.dup(descriptor)) if hasattr(socket, "dup") else socket.fromfd(
-            descriptor, socket.AF_INET, socket.SOCK_STREAM
-        )
+        listener = socket.socket(fileno=os.dup(descriptor))
         listener.setblocking(False)
         listeners.append(listener)
     return listeners

@@ -126,8 +126,6 @@ def check_watch_options(options: WatchOptions) -> None:
         )
     if options.send_initial_events is None and options.resource_version_match:
         causes.append(_forbidden_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-    if options.send_initial_events and not options.allow_bookmarks:
-        causes.append(Cause("FieldValueForbidden", "Forbidden: sendInitialEvents requires allowWatchBookmarks", "sendInitialEvents"))
     if causes:
         raise _invalid_options(causes)
 

@@ -266,7 +266,7 @@ class Registry:
             try:
                 if is_finished(new, resource):
                     return await self._finish(entry, stored, resource)
-                kv = await self.store.update(entry.key, orjson.dumps(without_version(stored)), entry.revision)
+                kv = await self.store.update(entry.key, orjson.dumps(ordered(stored)), entry.revision)
             except RevisionMismatchError as error:
                 if error.current is None:
                     raise not_found(resource.plural, name, resource.group) from None
@@ -315,7 +315,7 @@ class Registry:
                     return scheme.view(entry, resource).obj
                 if options.dry_run:
                     return scheme.view(Entry(entry.key, plan.keep, entry.revision), resource).obj
-                kv = await self.store.update(entry.key, orjson.dumps(without_version(plan.keep)), entry.revision)
+                kv = await self.store.update(entry.key, orjson.dumps(ordered(plan.keep)), entry.revision)
             except RevisionMismatchError as error:
                 if error.current is None:
                     raise not_found(resource.plural, name, resource.group) from None

@@ -60,7 +60,7 @@ _INITIAL_STATUS: dict[str, dict[str, Any]] = {
     "statefulsets.apps": {"replicas": 0, "availableReplicas": 0},
     "daemonsets.apps": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
     "ingresses.networking.k8s.io": {"loadBalancer": {}},
-    "horizontalpodautoscalers.autoscaling": {"desiredReplicas": 0, "currentMetrics": None},
+    "horizontalpodautoscalers.autoscaling": {"desiredReplicas": 0},
     "poddisruptionbudgets.policy": {
         "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
     },
@@ -114,6 +114,8 @@ def prepare_update(new: Object, old: Object, resource: Resource, subresource: st
         _keep_all_but_status(new, old, resource)
     elif has_status(resource) and subresource != "binding":
         _restore(new, old, "status")
+    if resource.qualified_name == "pods":
+        _keep_ephemeral_containers_apart(new, old, subresource)
     if resource.qualified_name == "namespaces" and subresource != "finalize":
         _restore_namespace_finalizers(new, old)
     if resource.qualified_name in WITH_GENERATION:
@@ -164,6 +166,17 @@ def _restore_namespace_finalizers(new: Object, old: Object) -> None:
         spec.pop("finalizers", None)
     else:
         spec["finalizers"] = finalizers
+
+
+def _keep_ephemeral_containers_apart(new: Object, old: Object, subresource: str) -> None:
+    """`/ephemeralcontainers` changes these and nothing else, every other path anything but these."""
+    if subresource == "ephemeralcontainers":
+        containers = (new.get("spec") or {}).get("ephemeralContainers")
+        new["spec"] = {**old["spec"], "ephemeralContainers": containers}
+        if containers is None:
+            del new["spec"]["ephemeralContainers"]
+    elif isinstance(new.get("spec"), dict):
+        _restore(new["spec"], old["spec"], "ephemeralContainers")
 
 
 def qos_class(spec: dict[str, Any]) -> str:

@@ -49,7 +49,7 @@ class Watch:
         after = None if initial else (self._after or cache.revision)
         watcher, first, revision = cache.open_watch(self._resource, self._prefix, self._predicate, after=after)
         try:
-            if options.send_initial_events:
+            if options.send_initial_events and options.allow_bookmarks:
                 first.append(self._bookmark(revision, {INITIAL_EVENTS_END: "true"}))
             yield first
             next_bookmark = loop.time() + BOOKMARK_INTERVAL_S

@@ -20,7 +20,12 @@ from podnet.controlplane.client.types import Client
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.controllers.context import ControllerContext
 from podnet.controlplane.controllers.deployment.controller import DeploymentController
+from podnet.controlplane.controllers.garbage.controller import GarbageCollector
+from podnet.controlplane.controllers.namespace import NamespaceController
 from podnet.controlplane.controllers.nodeipam.controller import NodeIPAMController
+from podnet.controlplane.controllers.nodelifecycle.controller import NodeLifecycleController
+from podnet.controlplane.controllers.nodelifecycle.eviction import TaintEvictionController
+from podnet.controlplane.controllers.podgc import PodGCController
 from podnet.controlplane.controllers.replicaset.controller import ReplicaSetController
 from podnet.controlplane.controllers.serviceaccount import run_root_ca, run_service_account
 
@@ -31,9 +36,14 @@ Start = Callable[[ControllerContext], Awaitable[None]]
 CONTROLLERS: Mapping[str, Start] = {
     "serviceaccount": run_service_account,
     "root-ca": run_root_ca,
+    "namespace": lambda context: NamespaceController(context).run(),
     "nodeipam": lambda context: NodeIPAMController(context).run(),
     "replicaset": lambda context: ReplicaSetController(context).run(),
     "deployment": lambda context: DeploymentController(context).run(),
+    "nodelifecycle": lambda context: NodeLifecycleController(context).run(),
+    "taint-eviction": lambda context: TaintEvictionController(context).run(),
+    "podgc": lambda context: PodGCController(context).run(),
+    "garbage-collector": lambda context: GarbageCollector(context).run(),
 }
 """Every controller by name; a new one is a new line."""
 

@@ -25,15 +25,22 @@ RECHECK_S = 0.25
 """How soon to look again at a namespace with contents that take their time (graceful pods, foreign finalizers)."""
 RECHECK_MAX_S = 5.0
 
+_CONDITIONS = (
+    "NamespaceDeletionDiscoveryFailure",
+    "NamespaceDeletionGroupVersionParsingFailure",
+    "NamespaceDeletionContentFailure",
+    "NamespaceContentRemaining",
+    "NamespaceFinalizersRemaining",
+)
+_CONTENT_DELETED = "All content successfully deleted, may be waiting on finalization"
+
 
 def namespaced_contents(resources: Iterable[Resource] = RESOURCES) -> tuple[Resource, ...]:
     """Every stored, namespaced, deletable resource, pods first: their end takes longest."""
     found = [
         resource
         for resource in resources
-        if resource.namespaced
-        and {"list", "delete"} <= set(resource.verbs)
-        and storage_resource(resource) == resource
+        if resource.namespaced and {"list", "delete"} <= set(resource.verbs) and storage_resource(resource) == resource
     ]
     return tuple(sorted(found, key=lambda resource: resource != PODS))
 
@@ -56,49 +63,25 @@ def desired_conditions(current: Sequence[dict[str, Any]], remainder: Remainder, 
     """The five conditions of a terminating namespace, in upstream's words."""
     contents = ", ".join(f"{name} has {count} resource instances" for name, count in sorted(remainder.counts.items()))
     holders = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(remainder.finalizers.items()))
+    errors = ", ".join(remainder.errors)
+    failed = f"Failed to delete all resource types, {len(remainder.errors)} remaining: {errors}"
+    held = f"Some content in the namespace has finalizers remaining: {holders}"
     rows = [
-        ("NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered"),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            "False",
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        (
-            ("NamespaceDeletionContentFailure", "True", "ContentDeletionFailed", "Failed to delete all resource types, "
-             f"{len(remainder.errors)} remaining: {', '.join(remainder.errors)}")
-            if remainder.errors
-            else (
-                "NamespaceDeletionContentFailure",
-                "False",
-                "ContentDeleted",
-                "All content successfully deleted, may be waiting on finalization",
-            )
-        ),
-        (
-            ("NamespaceContentRemaining", "True", "SomeResourcesRemain", f"Some resources are remaining: {contents}")
-            if contents
-            else ("NamespaceContentRemaining", "False", "ContentRemoved", "All content successfully removed")
-        ),
-        (
-            (
-                "NamespaceFinalizersRemaining",
-                "True",
-                "SomeFinalizersRemain",
-                f"Some content in the namespace has finalizers remaining: {holders}",
-            )
-            if holders
-            else (
-                "NamespaceFinalizersRemaining",
-                "False",
-                "ContentHasNoFinalizers",
-                "All content-preserving finalizers finished",
-            )
-        ),
+        (_CONDITIONS[0], False, "ResourcesDiscovered", "All resources successfully discovered"),
+        (_CONDITIONS[1], False, "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        (_CONDITIONS[2], True, "ContentDeletionFailed", failed)
+        if errors
+        else (_CONDITIONS[2], False, "ContentDeleted", _CONTENT_DELETED),
+        (_CONDITIONS[3], True, "SomeResourcesRemain", f"Some resources are remaining: {contents}")
+        if contents
+        else (_CONDITIONS[3], False, "ContentRemoved", "All content successfully removed"),
+        (_CONDITIONS[4], True, "SomeFinalizersRemain", held)
+        if holders
+        else (_CONDITIONS[4], False, "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
     ]
     conditions = [*current]
-    for kind, status, reason, message in rows:
-        condition = {"type": kind, "status": status, "reason": reason, "message": message}
+    for kind, holds, reason, message in rows:
+        condition = {"type": kind, "status": "True" if holds else "False", "reason": reason, "message": message}
         conditions = meta.with_condition(conditions, condition, format_time(now))
     return conditions
 

@@ -73,8 +73,8 @@ class PodGCController:
     async def reconcile(self, key: str) -> Result:
         """One pod, or the finished ones."""
         if key == _TERMINATED:
-            for pod in excess_terminated(self._pods.by_index("terminal", "yes"), self._threshold):
-                await self._delete(pod)
+            for excess in excess_terminated(self._pods.by_index("terminal", "yes"), self._threshold):
+                await self._delete(excess)
             return DONE
         pod = self._pods.get(key)
         if pod is None:
@@ -129,9 +129,7 @@ class PodGCController:
 
     async def _delete(self, pod: Object) -> None:
         try:
-            await self._client.delete(
-                PODS, meta.name(pod), meta.namespace(pod), grace_period_s=0, uid=meta.uid(pod)
-            )
+            await self._client.delete(PODS, meta.name(pod), meta.namespace(pod), grace_period_s=0, uid=meta.uid(pod))
         except StatusError as error:
             if not (error.is_not_found or error.is_conflict):
                 raise

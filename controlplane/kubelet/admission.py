@@ -112,7 +112,8 @@ def _matches_term(term: Mapping[str, Any], labels: Mapping[str, str], node_name:
 
 
 def _matches(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value, operator, values = labels.get(expression["key"]), expression["operator"], expression.get("values") or ()
+    value, operator = labels.get(expression["key"]), expression["operator"]
+    values: list[str] = list(expression.get("values") or ())
     if operator == "In":
         return value in values
     if operator == "NotIn":

@@ -13,7 +13,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 from podnet.controlplane.api.resources import PODS, SERVICES
-from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.events import EventRecorder
 from podnet.controlplane.client.informer import Informer
 from podnet.controlplane.client.reconcile import supervise

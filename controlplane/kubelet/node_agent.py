@@ -17,7 +17,14 @@ from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.backoff import Backoff
 from podnet.controlplane.kubelet.cri import RuntimeServiceError
 from podnet.controlplane.kubelet.machine import Machine
-from podnet.controlplane.kubelet.node_status import NodeInput, adopted_metadata, is_ready, new_node, node_status, same_report
+from podnet.controlplane.kubelet.node_status import (
+    NodeInput,
+    adopted_metadata,
+    is_ready,
+    new_node,
+    node_status,
+    same_report,
+)
 from podnet.controlplane.kubelet.timestamps import rfc3339, rfc3339_micro
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 

@@ -16,6 +16,7 @@ from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.machine import Machine, node_machine_id
 
 KUBELET_VERSION = "v1.32.4"
+READY, NOT_READY = "kubelet is posting ready status", "container runtime network not ready: "
 HEARTBEAT_FIELDS = ("lastHeartbeatTime",)
 
 
@@ -128,9 +129,8 @@ def _without_heartbeats(status: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conditions(given: NodeInput, standing: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ready = not given.runtime_problem
-    message = "kubelet is posting ready status"
-    if not ready:
-        message = f"container runtime network not ready: {given.runtime_problem}"
+    # A runtime may say it in full itself.
+    message = NOT_READY + given.runtime_problem.removeprefix(NOT_READY) if given.runtime_problem else READY
     wanted = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),

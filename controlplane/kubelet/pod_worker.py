@@ -46,7 +46,13 @@ from podnet.controlplane.kubelet.runtime_state import PodRuntimeState
 from podnet.controlplane.kubelet.termination_message import with_log_messages
 from podnet.controlplane.kubelet.timestamps import SECOND_NS, parse_rfc3339, rfc3339
 from podnet.controlplane.kubelet.volumes.pod_volumes import PodVolumes, VolumeError
-from podnet.controlplane.kubelet.waiting import SHOW_FAILURE_NS, Waiting, after_failure, is_config_failure, waiting_reasons
+from podnet.controlplane.kubelet.waiting import (
+    SHOW_FAILURE_NS,
+    Waiting,
+    after_failure,
+    is_config_failure,
+    waiting_reasons,
+)
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 
 log = logging.getLogger(__name__)
@@ -84,6 +90,7 @@ class PodWorker:
         self._ender = PodEnder(context, self)
         self._memory = _Memory({}, {}, set())
         self._woken = asyncio.Event()
+        self._changed = asyncio.Event()
         self._sync_task: asyncio.Task[int] | None = None
         self._configs_changed = False
         self._waiting: dict[str, Waiting] = {}
@@ -116,11 +123,24 @@ class PodWorker:
     def wake(self) -> None:
         """Look again."""
         self._woken.set()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def wait_woken(self) -> None:
         """Return when something has changed since the last look."""
         await self._woken.wait()
         self._woken.clear()
+
+    async def wait_state_changed(self) -> None:
+        """Return when the runtime's state of the pod may have changed; for those who watch over the worker's shoulder."""
+        await self._changed.wait()
+
+    def waiting_reason(self, name: str) -> str:
+        """Why a container that has never run does not."""
+        waiting = self._waiting.get(name)
+        if waiting is not None:
+            return waiting.reason
+        return "PodInitializing" if pod_spec.init_containers(self.pod) else "ContainerCreating"
 
     # The loop.
 
@@ -335,8 +355,7 @@ class PodWorker:
             await self._context.cache.refresh()
             status = self.state.newest(start.name)
             if status is not None:
-                message = f"FailedPostStartHook"
-                await self.killer.kill_container(pod, status, pod_spec.grace_period_s(pod), message)
+                await self.killer.kill_container(pod, status, pod_spec.grace_period_s(pod), "FailedPostStartHook")
 
     # Timers, events, leftovers.
 

@@ -102,9 +102,9 @@ class StatusWriter:
             slot.clean.set()
 
     async def _write_once(self, uid: str, slot: _Slot) -> bool:
+        """One try; False when it has to be tried again."""
         base = slot.base
-        assert slot.wanted is not None
-        body = {**base, "status": merge_status(base.get("status") or {}, slot.wanted)}
+        body = {**base, "status": merge_status(base.get("status") or {}, slot.wanted or {})}
         metadata = base["metadata"]
         try:
             slot.base = await self._client.update(PODS, body, subresource="status")
@@ -142,7 +142,7 @@ def _is_written(slot: _Slot) -> bool:
     if slot.wanted is None:
         return True
     standing = slot.base.get("status") or {}
-    return _normal(merge_status(standing, slot.wanted)) == _normal(standing)
+    return bool(_normal(merge_status(standing, slot.wanted)) == _normal(standing))
 
 
 def _normal(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -24,12 +25,14 @@ class LinkVerb(str, Enum):
     LS = "ls"
     DOWN = "down"
     UP = "up"
+    SET = "set"
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this module."""
     app.command()(capture)
     app.command()(link)
+    app.command()(points)
     app.command()(doctor)
 
 
@@ -65,26 +68,74 @@ def capture(
 
 
 def link(
-    verb: Annotated[LinkVerb, typer.Argument(help="ls, down or up.")],
+    verb: Annotated[LinkVerb, typer.Argument(help="ls, down, up or set.")],
     ends: Annotated[list[str] | None, typer.Argument(help="The two ends, e.g. worker-1 s1.")] = None,
+    rate: Annotated[str, typer.Option(help="With set: a rate such as 10Mbit; 0 removes the limit.")] = "",
+    delay: Annotated[float | None, typer.Option(help="With set: milliseconds (needs netem).", min=0)] = None,
+    loss: Annotated[float | None, typer.Option(help="With set: percent.", min=0, max=100)] = None,
     cluster: Cluster = DEFAULT_CLUSTER,
     output: Output = Format.TEXT,
 ) -> None:
-    """List the links of the underlay, cut one, mend it."""
+    """List the links of the underlay, cut one, mend it, shape it."""
     directories = cluster_directories(cluster)
     if verb is LinkVerb.LS:
-        interfaces = launch.ask(directories, {"verb": "links"})["interfaces"]
-        if output is Format.JSON:
-            print_json(interfaces)
-        elif interfaces:
-            columns = list(interfaces[0])
-            print_table(columns, [[row[column] for column in columns] for row in interfaces])
+        _show_links(launch.ask(directories, {"verb": "links"})["links"], output)
         return
     if not ends or len(ends) != 2:
         fail("a link has two ends: podnet link down worker-1 s1", code=2)
-    launch.ask(directories, {"verb": "link", "a": ends[0], "b": ends[1], "up": verb is LinkVerb.UP})
-    if output is Format.TEXT:
-        stdout.print(f"link {ends[0]} - {ends[1]} is {verb.value}")
+    change: dict[str, object] = {}
+    if verb is LinkVerb.SET:
+        change = {"delayMs": delay, "lossPercent": loss, "rateBitS": parse_rate(rate) if rate else None}
+        if all(value is None for value in change.values()):
+            fail("nothing to set", "give --rate, --delay or --loss", code=2)
+    else:
+        change = {"up": verb is LinkVerb.UP}
+    answer = launch.ask(directories, {"verb": "link", "a": ends[0], "b": ends[1], **change})
+    _show_links([answer["link"]], output)
+
+
+def _show_links(links: list[dict[str, object]], output: Format) -> None:
+    if output is Format.JSON:
+        print_json(links)
+        return
+    columns = ["a", "b", "state", "rate", "delay", "loss"]
+    rows = [
+        (
+            row["a"],
+            row["b"],
+            "up" if row["up"] else "DOWN",
+            f"{row['rate_bit_s']} bit/s" if row["rate_bit_s"] else "-",
+            f"{row['delay_ms']} ms" if row["delay_ms"] else "-",
+            f"{row['loss_percent']} %" if row["loss_percent"] else "-",
+        )
+        for row in links
+    ]
+    print_table(columns, rows)
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_rate(text: str) -> int:
+    """`10Mbit`, `1g`, `64kbit`, `0`: bits a second.
+
+    >>> parse_rate("10Mbit")
+    10000000
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)(?:bit)?(?:/s)?", text.strip().lower())
+    if not found:
+        fail(f"{text!r} is no rate", "write 10Mbit, 1Gbit or 0", code=2)
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def points(cluster: Cluster = DEFAULT_CLUSTER, output: Output = Format.TEXT) -> None:
+    """List the interfaces that can be captured, besides those of pods (pod/NAME)."""
+    found = launch.ask(cluster_directories(cluster), {"verb": "points"})["points"]
+    if output is Format.JSON:
+        print_json(found)
+        return
+    rows = [(row["point"], row["kind"] or "-", "up" if row["up"] else "down", row["alias"] or "-") for row in found]
+    print_table(["point", "kind", "state", "alias"], rows)
 
 
 def doctor(output: Output = Format.TEXT) -> None:

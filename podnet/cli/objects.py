@@ -13,6 +13,7 @@ from podnet import objects
 from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Namespace, Output
 from podnet.cli.output import Format, fail, print_json, print_table, stdout
 from podnet.client_session import admin_client, admin_endpoint
+from podnet.controlplane.api.types import Object
 from podnet.directories import cluster_directories
 
 
@@ -74,7 +75,7 @@ def get(
     asyncio.run(run())
 
 
-def _print(shown: objects.Object, *, with_namespace: bool) -> None:
+def _print(shown: Object, *, with_namespace: bool) -> None:
     if not shown["rows"]:
         stdout.print("No resources found")
         return

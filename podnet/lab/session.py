@@ -25,6 +25,7 @@ import orjson
 
 from podnet import launch, objects, wire
 from podnet.client_session import admin_client
+from podnet.controlplane.api.types import Object
 from podnet.directories import ClusterDirectories, cluster_directories
 from podnet.kubectl import KubectlMissingError, find_kubectl
 from podnet.lab.packets import Sighting, decode_capture
@@ -111,21 +112,21 @@ class LabSession:
 
         return asyncio.run(run())
 
-    def get(self, kind: str, name: str, namespace: str = "default") -> objects.Object:
+    def get(self, kind: str, name: str, namespace: str = "default") -> Object:
         """One object."""
         resource = objects.find_resource(kind)
 
-        async def run() -> objects.Object:
+        async def run() -> Object:
             async with admin_client(self.directories) as client:
                 return await client.get(resource, name, namespace if resource.namespaced else "")
 
         return asyncio.run(run())
 
-    def list(self, kind: str, namespace: str = "default", selector: str = "") -> list[objects.Object]:
+    def list(self, kind: str, namespace: str = "default", selector: str = "") -> list[Object]:
         """Objects of a kind."""
         resource = objects.find_resource(kind)
 
-        async def run() -> list[objects.Object]:
+        async def run() -> list[Object]:
             async with admin_client(self.directories) as client:
                 where = namespace if resource.namespaced else ""
                 return (await client.list(resource, where, label_selector=selector)).items
@@ -212,7 +213,7 @@ def _wait_capturing(err_read: int, sock: socket.socket) -> None:
     """Until the capture says that its sockets are open; from then on nothing is missed."""
     said = b""
     while b"capturing at" not in said:
-        ready, _, _ = select.select([err_read, sock], [], [], 10.0)
+        ready, _, _ = select.select([err_read, sock.fileno()], [], [], 10.0)
         chunk = os.read(err_read, 4096) if err_read in ready else b""
         said += chunk
         if not chunk:

@@ -1,181 +1,46 @@
-"""The OpenFlow controller, a process: `python -m podnet.topology.openflow.controller --listen PATH --hosts FILE`.
+"""The OpenFlow controller, a process: `python -m podnet.topology.openflow.controller --port 6653 --hosts FILE`.
 
-os-ken 4 has no launcher any more, so this is one: it runs os-ken's OpenFlow handler and one application in native
-threads. The application turns packets into `learning` frames and decisions into OpenFlow 1.3 messages; each
-application has one event thread, so its tables need no lock.
-
-Flows: table-miss (priority 0) to the controller; one flow per (in_port, source, destination) at priority 10, gone after
-60 idle seconds. Sources: OpenFlow Switch Specification 1.3.5; os-ken's documentation.
+os-ken 4 has no launcher any more, so this is one: it runs os-ken's OpenFlow handler and the learning switch (`app`) in
+native threads, and ends with its parent.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
 
-# Before os_ken is imported: native threads, not eventlet's (which patches half of the standard library).
-os.environ.setdefault("OSKEN_HUB_TYPE", "native")
+from podnet.topology.linux.syscalls import set_parent_death_signal
 
-from os_ken import cfg
-from os_ken.base import app_manager
-from os_ken.controller import ofp_event
-from os_ken.controller.handler import CONFIG_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
-from os_ken.lib.packet import arp, ethernet, packet
-from os_ken.ofproto import ofproto_v1_3
-
-from podnet.topology.openflow.learning import Answer, Drop, Flood, Forward, Frame, SwitchTable
-
-PRIORITY = 10
-IDLE_TIMEOUT_S = 60
-_LLDP = 0x88CC
-
-
-class LearningSwitch(app_manager.OSKenApp):  # type: ignore[misc]  # os-ken has no types
-    """A learning switch for any number of datapaths."""
-
-    OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
-    hosts: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.tables: dict[int, SwitchTable] = {}
-
-    @set_ev_cls(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)  # type: ignore[misc]  # untyped decorator
-    def on_features(self, event: Any) -> None:
-        """A switch connected: start from nothing, and have it send what no flow matches."""
-        datapath = event.msg.datapath
-        ofproto, parser = datapath.ofproto, datapath.ofproto_parser
-        self.tables[datapath.id] = SwitchTable()
-        _delete_flows(datapath)
-        to_controller = [parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, ofproto.OFPCML_NO_BUFFER)]
-        _add_flow(datapath, 0, parser.OFPMatch(), to_controller, 0)
-
-    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[misc]  # untyped decorator
-    def on_port_status(self, event: Any) -> None:
-        """A port went away or lost its carrier: nobody is behind it any more."""
-        datapath, desc = event.msg.datapath, event.msg.desc
-        ofproto, parser = datapath.ofproto, datapath.ofproto_parser
-        gone = event.msg.reason == ofproto.OFPPR_DELETE or desc.state & ofproto.OFPPS_LINK_DOWN
-        if gone:
-            self._table(datapath).forget_port(desc.port_no)
-            _delete_flows(datapath, out_port=desc.port_no)
-            _delete_flows(datapath, match=parser.OFPMatch(in_port=desc.port_no))
-            # The table-miss flow sends to the controller, so neither deletion can match it... but in_port's does not
-            # either, since that one has no such field.
-
-    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[misc]  # untyped decorator
-    def on_packet_in(self, event: Any) -> None:
-        """A frame that no flow matched."""
-        message = event.msg
-        datapath, in_port = message.datapath, message.match["in_port"]
-        parsed = packet.Packet(message.data)
-        frame = _frame(parsed, in_port)
-        if frame is None:
-            return
-        table = self._table(datapath)
-        parser = datapath.ofproto_parser
-        if table.learn(frame.source, in_port):
-            _delete_flows(datapath, match=parser.OFPMatch(eth_dst=frame.source))
-        match table.decide(frame, self.hosts):
-            case Answer(port, mac):
-                _send(datapath, _arp_reply(parsed, mac), datapath.ofproto.OFPP_CONTROLLER, port)
-            case Forward(port):
-                matched = parser.OFPMatch(in_port=in_port, eth_src=frame.source, eth_dst=frame.destination)
-                _add_flow(datapath, PRIORITY, matched, [parser.OFPActionOutput(port)], IDLE_TIMEOUT_S)
-                _send(datapath, message.data, in_port, port)
-            case Flood():
-                _send(datapath, message.data, in_port, datapath.ofproto.OFPP_FLOOD)
-            case Drop():
-                return
-
-    def _table(self, datapath: Any) -> SwitchTable:
-        return self.tables.setdefault(datapath.id, SwitchTable())
-
-
-def _frame(parsed: Any, in_port: int) -> Frame | None:
-    header = parsed.get_protocol(ethernet.ethernet)
-    if header is None or header.ethertype == _LLDP:
-        return None
-    request = parsed.get_protocol(arp.arp)
-    if request is not None and request.opcode == arp.ARP_REQUEST:
-        return Frame(in_port, header.src, header.dst, request.dst_ip, request.src_ip)
-    return Frame(in_port, header.src, header.dst)
-
-
-def _arp_reply(parsed: Any, mac: str) -> bytes:
-    request = parsed.get_protocol(arp.arp)
-    reply = packet.Packet()
-    reply.add_protocol(ethernet.ethernet(dst=request.src_mac, src=mac, ethertype=0x0806))
-    reply.add_protocol(
-        arp.arp(
-            opcode=arp.ARP_REPLY,
-            src_mac=mac,
-            src_ip=request.dst_ip,
-            dst_mac=request.src_mac,
-            dst_ip=request.src_ip,
-        )
-    )
-    reply.serialize()
-    return bytes(reply.data)
-
-
-def _add_flow(datapath: Any, priority: int, match: Any, actions: list[Any], idle_timeout_s: int) -> None:
-    parser = datapath.ofproto_parser
-    apply_actions = parser.OFPInstructionActions(datapath.ofproto.OFPIT_APPLY_ACTIONS, actions)
-    datapath.send_msg(
-        parser.OFPFlowMod(
-            datapath=datapath,
-            priority=priority,
-            match=match,
-            instructions=[apply_actions],
-            idle_timeout=idle_timeout_s,
-        )
-    )
-
-
-def _delete_flows(datapath: Any, match: Any = None, out_port: int | None = None) -> None:
-    ofproto, parser = datapath.ofproto, datapath.ofproto_parser
-    datapath.send_msg(
-        parser.OFPFlowMod(
-            datapath=datapath,
-            command=ofproto.OFPFC_DELETE,
-            out_port=ofproto.OFPP_ANY if out_port is None else out_port,
-            out_group=ofproto.OFPG_ANY,
-            match=match if match is not None else parser.OFPMatch(),
-        )
-    )
-
-
-def _send(datapath: Any, data: bytes, in_port: int, out_port: int) -> None:
-    parser = datapath.ofproto_parser
-    datapath.send_msg(
-        parser.OFPPacketOut(
-            datapath=datapath,
-            buffer_id=datapath.ofproto.OFP_NO_BUFFER,
-            in_port=in_port,
-            actions=[parser.OFPActionOutput(out_port)],
-            data=data,
-        )
-    )
+OFP_PORT = 6653
 
 
 def main(argv: list[str] | None = None) -> None:
     """Serve until killed."""
     arguments = argparse.ArgumentParser(prog="podnet-openflow-controller")
-    arguments.add_argument("--port", type=int, required=True, help="the TCP port on 127.0.0.1 that switches connect to")
+    arguments.add_argument("--port", type=int, default=OFP_PORT, help="the port on 127.0.0.1 that switches connect to")
     arguments.add_argument("--hosts", type=Path, required=True, help="a JSON object: address to MAC")
     options = arguments.parse_args(argv)
-    LearningSwitch.hosts = json.loads(options.hosts.read_text())
+    set_parent_death_signal(signal.SIGTERM)
+    # Before os_ken is imported: native threads, not eventlet's, which patches half of the standard library.
+    os.environ["OSKEN_HUB_TYPE"] = "native"
+    try:
+        from os_ken import cfg
+        from os_ken.base import app_manager
+    except ImportError as error:
+        raise SystemExit(f"openflow switches need os-ken: pip install 'podnet[sdn]' ({error})") from error
+    from podnet.topology.openflow.app import LearningSwitch
+
+    LearningSwitch.read_hosts(options.hosts)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: LearningSwitch.read_hosts(options.hosts))
     cfg.CONF(
         args=["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(options.port)],
         project="podnet",
         default_config_files=[],
     )
-    app_manager.AppManager.run_apps(["os_ken.controller.ofp_handler", __name__])
+    app_manager.AppManager.run_apps(["os_ken.controller.ofp_handler", "podnet.topology.openflow.app"])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ a GET of one object as JSON, should be visible in one place (`_fast_get`). Nothi
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -121,17 +122,20 @@ class APIServer:
         # A client that goes away must not cut a write in two: it is finished, whoever still listens.
         task = asyncio.ensure_future(verb(self, request, target, user, query))
         self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
+        task.add_done_callback(self._finished)
         return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: where the client has gone, nobody else will
 
     async def _read(
         self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
     ) -> web.StreamResponse:
         include_object = _include_object(query)
         accept = request.headers.get("Accept", "")
-        if target.name:
-            if queries.boolean(query, "watch"):
-                raise method_not_supported(target.resource.plural, "watch", target.resource.group)
+        if target.name and (target.subresource or not queries.boolean(query, "watch")):
             version = queries.first(query, "resourceVersion")
             return await self._get(target, user, accept, version, include_object)
         verb = "watch" if queries.boolean(query, "watch") else "list"
@@ -160,6 +164,8 @@ class APIServer:
         self, request: web.BaseRequest, target: Target, query: queries.Query, how: Representation, include_object: Any
     ) -> web.StreamResponse:
         options = queries.watch_options(query)
+        if target.name:
+            options = dataclasses.replace(options, field_selector=f"metadata.name={target.name}")
         batches = self.registry.watch(target.resource, target.namespace, options).batches()
         encoder = EventEncoder(target.resource, how, include_object, self.registry.clock)
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
@@ -185,7 +191,7 @@ class APIServer:
         strict = options.field_validation == "Strict"
         body = await request.read()
         content_type = request.headers.get("Content-Type", "")
-        obj = bodies.decode_object(body, content_type, options.warnings, strict=strict) if body else None
+        obj = bodies.decode_object(body, content_type, strict=strict) if body else None
         if obj is None and not target.subresource:
             raise bad_request("the request body is empty")
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
@@ -199,7 +205,7 @@ class APIServer:
         options = queries.write_options(query, user)
         strict = options.field_validation == "Strict"
         content_type = request.headers.get("Content-Type", "")
-        obj = bodies.decode_object(await request.read(), content_type, options.warnings, strict=strict)
+        obj = bodies.decode_object(await request.read(), content_type, strict=strict)
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.update(self.registry, addressed, obj, options)
         return self._written(request, target, answer, options.warnings)
@@ -222,8 +228,7 @@ class APIServer:
         if target.subresource or verb not in resource.verbs:
             raise method_not_supported(resource.plural, verb, resource.group)
         body = await request.read()
-        warnings: list[str] = []
-        said = bodies.decode_object(body, request.headers.get("Content-Type", ""), warnings) if body.strip() else None
+        said = bodies.decode_object(body, request.headers.get("Content-Type", "")) if body.strip() else None
         options = verbs.parse_delete_options(said, queries.delete_options(query, user))
         how, now = negotiate(request.headers.get("Accept", "")), self.registry.clock()
         if target.name:

@@ -36,8 +36,7 @@ async def bind(registry: Registry, namespace: str, name: str, binding: Object, o
         pod["spec"]["nodeName"] = node
         if said.get("annotations"):
             pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), **said["annotations"]}
-        condition = {"type": "PodScheduled", "status": "True"}
-        meta.set_condition(pod, {"lastProbeTime": None, **condition}, format_time(registry.clock()))
+        meta.set_condition(pod, {"type": "PodScheduled", "status": "True"}, format_time(registry.clock()))
         return pod
 
     await registry.write(PODS, namespace, name, transform, options, subresource="binding")

@@ -180,8 +180,7 @@ class DeploymentController:
         if claim.adopt:
             live = await self._client.get(DEPLOYMENTS, meta.name(deployment), namespace)
             if meta.uid(live) == meta.uid(deployment) and not meta.is_terminating(live):
-                for orphan in claim.adopt:
-                    owned.append(await self._patch(orphan, adopt_patch(deployment, orphan)))  # noqa: PERF401 - one by one
+                owned += [await self._patch(orphan, adopt_patch(deployment, orphan)) for orphan in claim.adopt]
         for stranger in claim.release:
             await self._patch(stranger, release_patch(deployment, stranger))
         return owned

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.errors import StatusError
-from podnet.controlplane.api.resources import EVENTS, RESOURCES, resource_for_kind, storage_resource
+from podnet.controlplane.api.resources import EVENTS, RESOURCES, by_kind, storage_resource
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.client.informer import Handler
 from podnet.controlplane.client.reconcile import DONE, Controller, Result
@@ -140,7 +140,7 @@ class GarbageCollector:
         known = self._graph.get(owner.uid)
         if known is not None and _fits(known, owner, item):
             return known
-        resource = resource_for_kind(owner.api_version, owner.kind)
+        resource = by_kind(owner.api_version, owner.kind)
         if resource is None or (resource.namespaced and not item.namespace):
             # An unknown kind, or a cluster-scoped object that names a namespaced owner: not to be decided.
             return Result(UNKNOWN_KIND_S) if resource is None else DONE
@@ -176,9 +176,7 @@ class GarbageCollector:
             propagation = "Orphan"
         log.info("deleting %s %s/%s: no owner is left", item.resource.kind, item.namespace, item.name)
         with _gone_is_fine():
-            await self._client.delete(
-                item.resource, item.name, item.namespace, propagation=propagation, uid=item.uid
-            )
+            await self._client.delete(item.resource, item.name, item.namespace, propagation=propagation, uid=item.uid)
 
     async def _delete_dependents(self, item: Item) -> None:
         if not self._graph.blocking(item.uid):

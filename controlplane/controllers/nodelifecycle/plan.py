@@ -97,9 +97,7 @@ def desired_taints(node: Object, now: float) -> list[dict[str, Any]]:
     kept = [taint for taint in taints if not _is_ours(taint) or (taint["key"], taint["effect"]) in wanted]
     present = {(taint["key"], taint["effect"]) for taint in kept}
     stamp = format_time(now)
-    new = [
-        {"key": key, "effect": effect, "timeAdded": stamp} for key, effect in wanted if (key, effect) not in present
-    ]
+    new = [{"key": key, "effect": effect, "timeAdded": stamp} for key, effect in wanted if (key, effect) not in present]
     return [*kept, *new]
 
 

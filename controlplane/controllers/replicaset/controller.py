@@ -109,26 +109,14 @@ class ReplicaSetController:
         owned = [*claim.owned]
         adopt = [pod for pod in claim.adopt if is_active(pod)]
         if adopt and await self._is_current(replica_set):
-            for pod in adopt:
-                owned.append(
-                    await self._client.patch(
-                        PODS,
-                        pod["metadata"]["name"],
-                        namespace,
-                        adopt_patch(replica_set, pod),
-                        patch_type="strategic",
-                    )
-                )
+            owned += [await self._patch(pod, adopt_patch(replica_set, pod)) for pod in adopt]
         for pod in claim.release:
             with contextlib.suppress(StatusError):  # gone, or refused: the next event tells
-                await self._client.patch(
-                    PODS,
-                    pod["metadata"]["name"],
-                    namespace,
-                    release_patch(replica_set, pod),
-                    patch_type="strategic",
-                )
+                await self._patch(pod, release_patch(replica_set, pod))
         return owned
+
+    async def _patch(self, pod: Object, patch: Object) -> Object:
+        return await self._client.patch(PODS, meta.name(pod), meta.namespace(pod), patch, patch_type="strategic")
 
     async def _is_current(self, replica_set: Object) -> bool:
         """Adoption asks the server and not the cache: a deleted owner must not adopt."""

@@ -1,0 +1,1 @@
+"""Probes: a pure state machine, and the asking."""

@@ -6,7 +6,7 @@ counts as success, the kubelet's rule). Error texts are Go's net/http's, because
 
 from __future__ import annotations
 
-import asyncio
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,17 +65,13 @@ def dial_error(address: str, error: BaseException) -> str:
         return f"dial tcp: lookup {host}: no such host"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        import os
-
         text = os.strerror(error.errno)
     return f"dial tcp {address}: connect: {text.lower()}"
 
 
 async def http_get(target: HTTPTarget, timeout_s: float) -> tuple[int, str]:
     """(status code, the body's beginning). ProbeConnectionError when there is no answer in time."""
-    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
-    for name, value in target.headers:
-        headers[name] = value
+    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close", **dict(target.headers)}
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     connector = aiohttp.TCPConnector(ssl=False, force_close=True, use_dns_cache=False)
     try:
@@ -83,7 +79,7 @@ async def http_get(target: HTTPTarget, timeout_s: float) -> tuple[int, str]:
             return await _follow(session, target.url, headers)
     except aiohttp.ClientConnectorError as error:
         raise ProbeConnectionError(f'Get "{target.url}": {dial_error(f"{target.host}:{target.port}", error)}') from error
-    except (TimeoutError, asyncio.TimeoutError) as error:
+    except TimeoutError as error:
         raise ProbeConnectionError(
             f'Get "{target.url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
         ) from error

@@ -53,7 +53,7 @@ def enter_root(spec: ContainerSpec) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     root = spec.root.target
-    os.umask(0)
+    os.umask(0o022)
     syscalls.mount("podnet", root, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1g")
     own = [Mount("/etc/hostname", spec.hostname)] if spec.hostname else []
     if spec.termination_log:
@@ -66,7 +66,6 @@ def enter_root(spec: ContainerSpec) -> None:
     syscalls.pivot_root(".", ".")
     syscalls.umount(".", syscalls.MNT_DETACH)
     os.chdir("/")
-    os.umask(0o022)
 
 
 def observe_machine() -> Machine:

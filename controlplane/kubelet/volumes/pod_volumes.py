@@ -100,14 +100,14 @@ class PodVolumes:
 
     def _set_up_one(self, volume: Mapping[str, Any], facts: PodFacts, sources: VolumeSources, now_ns: int) -> Path:
         if "hostPath" in volume:
-            path = Path(volume["hostPath"]["path"])
+            path = Path(str(volume["hostPath"]["path"]))
             prepare_host_path(path, volume["hostPath"].get("type") or "")
             return path
         kind = next((kind for kind in _PLUGINS if kind in volume), "")
         if not kind:
             source = next((key for key in volume if key != "name"), "none")
             raise ConfigError(f"no volume plugin matched: volume source {source} is not served on this node")
-        directory = self._directory / "volumes" / f"kubernetes.io~{_PLUGINS[kind]}" / volume["name"]
+        directory: Path = self._directory / "volumes" / f"kubernetes.io~{_PLUGINS[kind]}" / volume["name"]
         payload = render_volume(volume, facts, sources)
         if payload is not None:
             write_payload(directory, payload, now_ns)

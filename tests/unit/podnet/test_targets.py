@@ -45,6 +45,7 @@ def test_namespace_and_container_reach_the_pod():
         ("pod/a", Point(Target("pod", "a", "default"), "")),
         ("pod/shop/a:eth0", Point(Target("pod", "a", "shop"), "eth0")),
         ("node/worker-1:flannel.1", Point(Target("node", "worker-1"), "flannel.1")),
+        ("node/worker-1/eth0", Point(Target("node", "worker-1"), "eth0")),
         ("switch/s1:s1-eth2", Point(Target("switch", "s1"), "s1-eth2")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

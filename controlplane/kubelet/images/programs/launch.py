@@ -17,8 +17,20 @@ _PACKAGE = "podnet.controlplane.kubelet.images.programs"
 # program → its module here; each module has main(argv) -> exit code.
 PROGRAMS = {
     "agnhost": "agnhost",
+    "coredns": "reserved",
+    "curl": "curl",
+    "echo-basic": "echo_basic",
+    "echoserver": "echoserver",
+    "hello-app": "hello_app",
+    "http-echo": "http_echo",
+    "http-https-echo": "http_https_echo",
+    "httpd": "httpd",
+    "nc": "nc",
     "nginx": "nginx",
+    "nslookup": "nslookup",
     "pause": "pause",
+    "wget": "wget",
+    "whoami": "whoami",
 }
 
 

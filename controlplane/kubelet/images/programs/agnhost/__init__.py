@@ -12,8 +12,21 @@ from collections.abc import Callable
 
 SUBCOMMANDS = {
     "connect": "connect",
+    "dns-server-list": "resolver",
+    "dns-suffix": "resolver",
+    "entrypoint-tester": "entrypoint_tester",
+    "etc-hosts": "resolver",
+    "liveness": "liveness",
+    "logs-generator": "logs_generator",
     "netexec": "netexec",
+    "no-snat-test": "no_snat_test",
+    "no-snat-test-proxy": "no_snat_test",
     "pause": "pause",
+    "port-forward-tester": "port_forward_tester",
+    "porter": "porter",
+    "serve-hostname": "serve_hostname",
+    "tcp-reset": "tcp_reset",
+    "test-webserver": "test_webserver",
 }
 UNSUPPORTED = (
     "audit-proxy crd-conversion-webhook fake-gitserver grpc-health-checking guestbook inclusterclient mounttest net nettest "

@@ -1,0 +1,454 @@
+"""The six verbs against the fake kernel and a real store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from podnet.cni import plan
+from podnet.cni.offline import answer_offline, refusal
+from podnet.cni.plugin import Node, Plugin
+from podnet.cni.request import Request
+from podnet.cni.store import LeaseStore
+from podnet.topology.fake import FakeKernel
+from podnet.topology.kernel import (
+    AddAddress,
+    AddBridge,
+    AddVeth,
+    DeleteAddress,
+    DeleteLink,
+    DeleteRoute,
+    KernelError,
+    SetLink,
+    SetSysctl,
+)
+from podnet.topology.paths import NodePaths
+
+SUBNET = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+
+
+@dataclass
+class World:
+    kernel: FakeKernel
+    store: LeaseStore
+    plugin: Plugin
+    subnet_env: Path
+    now: list[float]
+
+    async def call(self, verb, container="c1", netns="/pod1", ifname="eth0", args="", **conf):
+        env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": ifname}
+        env |= {"CNI_PATH": "/bin", "CNI_ARGS": args}
+        body = {"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-bridge"} | conf
+        response = await self.plugin.handle(Request(env, json.dumps(body).encode()))
+        answer = json.loads(response.stdout) if response.stdout else {}
+        return (response.exit_code, answer)
+
+    async def ok(self, verb, **kwargs):
+        code, answer = await self.call(verb, **kwargs)
+        assert code == 0, answer
+        return answer
+
+    async def refused(self, verb, **kwargs):
+        code, answer = await self.call(verb, **kwargs)
+        assert code != 0, answer
+        return answer
+
+    @property
+    def addresses(self):
+        return {lease.container_id: str(lease.address) for lease in self.store.leases("podnet")}
+
+    def ports(self):
+        return [link.name for link in self.kernel.observe("").links if link.master == "cni0"]
+
+
+@pytest.fixture
+def world(tmp_path):
+    kernel = FakeKernel()
+    for n in range(1, 6):
+        kernel.create_netns(f"/pod{n}")
+    store = LeaseStore(tmp_path)
+    env = tmp_path / "subnet.env"
+    env.write_text(SUBNET)
+    now = [0.0]
+
+    async def remove(names):
+        for name in names:
+            if kernel.observe("").link(name) is not None:
+                kernel.apply("", [DeleteLink(name)])
+
+    def identity(netns):
+        if netns.startswith("/gone"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return (0, 1 if netns == "/self" else len(netns) + hash(netns) if netns else 1)
+
+    node = Node(kernel, store, env, remove, lambda: now[0], "", identity)
+    yield World(kernel, store, Plugin(node), env, now)
+    store.close()
+
+
+async def test_add_wires_the_pod(world):
+    result = await world.ok("ADD", args="IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web")
+    assert [i["name"] for i in result["interfaces"]] == ["cni0", plan.host_veth("podnet", "c1", "eth0"), "eth0"]
+    assert result["interfaces"][2]["sandbox"] == "/pod1"
+    assert result["ips"] == [{"interface": 2, "address": "10.244.1.2/24", "gateway": "10.244.1.1"}]
+    assert result["routes"] == [{"dst": "0.0.0.0/0", "gw": "10.244.1.1"}]
+    pod, node = world.kernel.observe("/pod1"), world.kernel.observe("")
+    eth0, host = pod.link("eth0"), node.link(result["interfaces"][1]["name"])
+    assert eth0.up
+    assert pod.link("lo").up
+    assert (eth0.mtu, eth0.mac) == (1450, "0a:58:0a:f4:01:02")
+    assert (host.master, host.hairpin, host.up, host.peer_index) == ("cni0", True, True, eth0.index)
+    assert host.alias == "podnet:podnet/c1/eth0 default/web"
+    assert ("cni0", "10.244.1.1/24") in [(name, str(a)) for name, a in node.addresses]
+    assert world.kernel.sysctl("", "net.ipv4.ip_forward") == "1"
+    assert world.kernel.sysctl("", "net.bridge.bridge-nf-call-iptables") == "1"
+    assert world.kernel.sysctl("/pod1", "net.ipv4.conf.eth0.arp_notify") == "1"
+    assert world.kernel.sysctl("/pod1", "net.ipv6.conf.eth0.disable_ipv6") == "1"
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+async def test_the_answer_is_in_the_version_of_the_question(world, version):
+    assert (await world.ok("ADD", cniVersion=version))["cniVersion"] == version
+
+
+async def test_delete_then_add_again(world):
+    await world.ok("ADD")
+    await world.ok("DEL")
+    assert world.addresses == {}
+    assert world.ports() == []
+    assert world.kernel.observe("/pod1").link("eth0") is None
+    await world.ok("DEL")
+    assert (await world.ok("ADD"))["ips"][0]["address"] == "10.244.1.3/24"
+
+
+@pytest.mark.parametrize("netns", ["", "/gone/x", "/pod5"], ids=["empty", "missing", "another"])
+async def test_delete_needs_no_namespace(world, netns):
+    await world.ok("ADD")
+    await world.ok("DEL", netns=netns)
+    assert world.addresses == {}
+    assert world.ports() == []
+
+
+async def test_delete_of_what_was_never_added(world):
+    await world.ok("DEL", container="unknown", netns="/gone/y")
+
+
+async def test_a_second_add_is_refused_and_the_first_stays_whole(world):
+    first = await world.ok("ADD")
+    refused = await world.refused("ADD")
+    assert "already" in refused["msg"]
+    await world.ok("CHECK", prevResult=first)
+
+
+async def test_an_interface_of_that_name_is_refused_and_nothing_is_left(world):
+    world.kernel.apply("", [AddVeth("x", "eth0", "/pod1")])
+    refused = await world.refused("ADD")
+    assert "'eth0' already exists" in refused["msg"]
+    assert world.addresses == {}
+    assert world.ports() == []
+    assert world.kernel.observe("/pod1").link("eth0") is not None
+
+
+async def test_two_interfaces_of_one_container(world):
+    await world.ok("ADD")
+    await world.ok("ADD", ifname="net1")
+    await world.ok("DEL", ifname="net1")
+    assert world.kernel.observe("/pod1").link("eth0") is not None
+    assert len(world.addresses) == 1
+
+
+@pytest.mark.parametrize(
+    ("netns", "words"), [("/gone/pod", "failed to open netns"), ("/self", "should not be the same")]
+)
+async def test_an_invalid_namespace(world, netns, words):
+    refused = await world.refused("ADD", netns=netns)
+    assert refused["code"] == 8
+    assert words in refused["msg"]
+    assert world.addresses == {}
+
+
+async def test_a_failure_inside_the_pod_leaves_nothing(world, monkeypatch):
+    apply = world.kernel.apply
+
+    def fail_in_pod(netns, ops):
+        if netns == "/pod1":
+            raise KernelError("no", 1)
+        apply(netns, ops)
+
+    monkeypatch.setattr(world.kernel, "apply", fail_in_pod)
+    refused = await world.refused("ADD")
+    assert refused["code"] >= 100
+    assert world.addresses == {}
+    assert world.ports() == []
+
+
+async def test_without_subnet_env_try_again_later(world):
+    world.subnet_env.unlink()
+    assert (await world.refused("ADD"))["code"] == 11
+    assert (await world.refused("STATUS"))["code"] == 50
+    world.subnet_env.write_text("FLANNEL_SUBNET=nonsense\n")
+    assert (await world.refused("ADD"))["code"] == 5
+    world.subnet_env.write_text(SUBNET)
+    await world.ok("STATUS")
+
+
+async def test_configured_ranges_win_over_the_node_subnet(world):
+    world.subnet_env.unlink()
+    conf = {"ipam": {"ranges": [[{"subnet": "172.16.0.0/24", "gateway": "172.16.0.254"}]]}, "mtu": 1400}
+    result = await world.ok("ADD", **conf)
+    assert result["ips"][0] == {"interface": 2, "address": "172.16.0.1/24", "gateway": "172.16.0.254"} or (
+        result["ips"][0]["address"] == "172.16.0.1/24"
+    )
+    assert world.kernel.observe("/pod1").link("eth0").mtu == 1400
+
+
+async def test_dual_stack_needs_no_conflict_check(world):
+    conf = {"ipam": {"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}}
+    result = await world.ok("ADD", **conf)
+    assert [item["address"] for item in result["ips"]] == ["10.1.0.2/24", "fd00::2/64"]
+    assert [route["dst"] for route in result["routes"]] == ["0.0.0.0/0", "::/0"]
+    assert world.kernel.sysctl("/pod1", "net.ipv6.conf.eth0.accept_dad") == "0"
+    assert world.kernel.sysctl("/pod1", "net.ipv6.conf.eth0.disable_ipv6") == "0"
+    assert world.kernel.sysctl("", "net.ipv6.conf.all.forwarding") == "1"
+    await world.ok("CHECK", prevResult=result, **conf)
+
+
+async def test_requested_address_and_mac(world):
+    runtime = {"ips": ["10.244.1.77"], "mac": "02:AA:00:00:00:01"}
+    result = await world.ok("ADD", runtimeConfig=runtime)
+    assert result["ips"][0]["address"] == "10.244.1.77/24"
+    assert world.kernel.observe("/pod1").link("eth0").mac == "02:aa:00:00:00:01"
+    taken = await world.refused("ADD", container="c2", netns="/pod2", runtimeConfig=runtime)
+    assert "already allocated" in taken["msg"]
+    await world.ok("CHECK", prevResult=result, runtimeConfig=runtime)
+
+
+async def test_second_in_a_chain(world):
+    previous = {
+        "cniVersion": "1.1.0",
+        "interfaces": [{"name": "lo", "sandbox": "/pod1"}],
+        "ips": [{"address": "127.0.0.1/8", "interface": 0}],
+    }
+    result = await world.ok("ADD", prevResult=previous)
+    assert [i["name"] for i in result["interfaces"]][0::3] == ["lo", "eth0"]
+    assert [(item["address"], item["interface"]) for item in result["ips"]] == [("127.0.0.1/8", 0), ("10.244.1.2/24", 3)]
+    await world.ok("CHECK", prevResult=result)
+    await world.ok("DEL", prevResult=result)
+
+
+async def test_layer_two_only(world):
+    result = await world.ok("ADD", isGateway=False, isDefaultGateway=False)
+    assert "routes" not in result
+    assert not [a for name, a in world.kernel.observe("").addresses if name == "cni0"]
+
+
+async def test_routes_of_the_configuration(world):
+    ipam = {"subnet": "10.7.0.0/24", "routes": [{"dst": "192.168.0.0/16"}, {"dst": "0.0.0.0/0", "gw": "10.7.0.9"}]}
+    result = await world.ok("ADD", ipam=ipam)
+    assert result["routes"] == [{"dst": "192.168.0.0/16", "gw": "10.7.0.1"}, {"dst": "0.0.0.0/0", "gw": "10.7.0.9"}]
+
+
+BREAKAGES = {
+    "address": ("/pod1", lambda s: [DeleteAddress("eth0", next(a for n, a in s.addresses if n == "eth0"))], "address"),
+    "route": ("/pod1", lambda s: [DeleteRoute(next(r for r in s.routes if r.gateway))], "route to 0.0.0.0/0"),
+    "down": ("/pod1", lambda _: [SetLink("eth0", up=False)], "eth0 is down"),
+    "mac": ("/pod1", lambda _: [SetLink("eth0", mac="02:00:00:00:00:99")], "has MAC"),
+    "port": ("", lambda _: [SetLink(plan.host_veth("podnet", "c1", "eth0"), master="")], "not a port"),
+    "hairpin": ("", lambda _: [SetLink(plan.host_veth("podnet", "c1", "eth0"), hairpin=False)], "hairpin off"),
+    "gone": ("", lambda _: [DeleteLink(plan.host_veth("podnet", "c1", "eth0"))], "is missing"),
+    "bridge": ("", lambda _: [DeleteLink("cni0")], "bridge cni0"),
+    "forward": ("", lambda _: [SetSysctl("net.ipv4.ip_forward", "0")], "ip_forward"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+async def test_check_finds(world, name):
+    netns, break_it, words = BREAKAGES[name]
+    result = await world.ok("ADD")
+    await world.ok("CHECK", prevResult=result)
+    world.kernel.apply(netns, break_it(world.kernel.observe(netns)))
+    refused = await world.refused("CHECK", prevResult=result)
+    assert words in refused["msg"] + refused.get("details", "")
+
+
+async def test_check_needs_the_previous_result_and_the_reservation(world):
+    assert (await world.refused("CHECK"))["code"] == 7
+    result = await world.ok("ADD")
+    world.store.release("podnet", "c1", "eth0")
+    assert "not reserved" in (await world.refused("CHECK", prevResult=result))["msg"]
+
+
+@pytest.mark.parametrize(("verb", "version"), [("CHECK", "0.3.1"), ("GC", "1.0.0"), ("STATUS", "1.0.0")])
+async def test_a_verb_that_the_version_does_not_have(world, verb, version):
+    assert (await world.refused(verb, cniVersion=version))["code"] == 1
+
+
+async def test_gc_removes_all_but_the_listed(world):
+    for n in (1, 2, 3):
+        await world.ok("ADD", container=f"c{n}", netns=f"/pod{n}")
+    await world.ok("GC", **{"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]})
+    assert list(world.addresses) == ["c2"]
+    assert world.ports() == [plan.host_veth("podnet", "c2", "eth0")]
+
+
+async def test_gc_finds_links_whose_lease_is_lost_and_spares_other_networks(world):
+    await world.ok("ADD")
+    world.store.release("podnet", "c1", "eth0")
+    await world.ok("ADD", container="c2", netns="/pod2", name="other", ipam={"subnet": "10.99.0.0/24"}, bridge="br9")
+    await world.ok("GC", **{"cni.dev/attachments": []})
+    assert world.ports() == []
+    assert [link.master for link in world.kernel.observe("").links if link.kind == "veth"] == ["br9"]
+    assert len(world.store.leases("other")) == 1
+
+
+async def test_gc_without_a_list_removes_nothing(world):
+    await world.ok("ADD")
+    assert (await world.refused("GC"))["code"] == 7
+    assert len(world.addresses) == 1
+
+
+async def test_a_crash_between_reservation_and_wiring_is_reclaimed(world):
+    """The record stands, the link does not: DEL and GC both take the address back."""
+    pool = {"ipam": {"subnet": "10.3.0.0/29"}}
+    for n in range(5):
+        await world.ok("ADD", container=f"dead{n}", netns=f"/pod{n + 1}", **pool)
+    assert "no IP addresses" in (await world.refused("ADD", container="x", netns="/pod1", ifname="net1", **pool))["msg"]
+    assert (await world.refused("STATUS", **pool))["code"] == 50
+    await world.ok("GC", **pool, **{"cni.dev/valid-attachments": []})
+    await world.ok("STATUS", **pool)
+    await world.ok("ADD", container="x", **pool)
+
+
+async def test_stale_bridge_address(world):
+    await world.ok("ADD")
+    world.subnet_env.write_text(SUBNET.replace("10.244.1.", "10.244.7."))
+    refused = await world.refused("ADD", container="c2", netns="/pod2")
+    assert "already has an IP address different from 10.244.7.1/24" in refused["msg"]
+    assert len(world.addresses) == 1
+    await world.ok("ADD", container="c2", netns="/pod2", forceAddress=True)
+    assert [str(a) for name, a in world.kernel.observe("").addresses if name == "cni0"] == ["10.244.7.1/24"]
+
+
+async def test_a_name_taken_by_something_that_is_no_bridge(world):
+    world.kernel.apply("", [AddVeth("cni0", "other")])
+    assert "not a bridge" in (await world.refused("ADD"))["msg"]
+
+
+async def test_a_deleted_bridge_comes_back_at_the_next_add(world):
+    await world.ok("ADD")
+    world.kernel.apply("", [DeleteLink("cni0")])
+    await world.ok("ADD", container="c2", netns="/pod2")
+    assert world.ports() == [plan.host_veth("podnet", "c2", "eth0")]
+
+
+async def test_a_bridge_somebody_changed_is_mended_after_a_while(world):
+    await world.ok("ADD")
+    address = next(a for name, a in world.kernel.observe("").addresses if name == "cni0")
+    world.kernel.apply("", [DeleteAddress("cni0", address), SetSysctl("net.bridge.bridge-nf-call-iptables", "0")])
+    world.now[0] += 60
+    await world.ok("ADD", container="c2", netns="/pod2")
+    assert ("cni0", address) in world.kernel.observe("").addresses
+    assert world.kernel.sysctl("", "net.bridge.bridge-nf-call-iptables") == "1"
+
+
+async def test_an_existing_bridge_is_used(world):
+    world.kernel.apply("", [AddBridge("cni0", mac="02:00:00:00:00:77"), AddAddress("cni0", plan.ipaddress.ip_interface("10.244.1.1/24"))])
+    result = await world.ok("ADD")
+    assert result["interfaces"][0]["mac"] == "02:00:00:00:00:77"
+
+
+# --- the environment ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"),
+    [
+        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
+        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
+        ("GC", "CNI_PATH"),
+    ],
+)
+async def test_all_missing_variables_in_one_message(world, verb, missing):
+    response = await world.plugin.handle(Request({"CNI_COMMAND": verb}, b"{}"))
+    body = json.loads(response.stdout)
+    assert (response.exit_code, body["code"]) == (1, 4)
+    assert f"[{missing}]" in body["msg"]
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"CNI_COMMAND": "NOPE"}, "unknown CNI_COMMAND: NOPE"),
+        ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add"),
+        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a/b", "CNI_IFNAME": "e", "CNI_PATH": "/"}, "CNI_CONTAINERID"),
+        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "e:0", "CNI_PATH": "/"}, "CNI_IFNAME"),
+        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "x" * 16, "CNI_PATH": "/"}, "CNI_IFNAME"),
+    ],
+)
+async def test_a_bad_environment(world, env, words):
+    response = await world.plugin.handle(Request(env, b"{}"))
+    body = json.loads(response.stdout)
+    assert body["code"] == 4
+    assert words in body["msg"]
+
+
+async def test_a_blank_command_says_what_this_is(world):
+    response = await world.plugin.handle(Request({}, b""))
+    assert response.exit_code == 0
+    assert response.stdout == b""
+    assert b"CNI plugin of podnet" in response.stderr
+
+
+@pytest.mark.parametrize("stdin", [b"", b"{", b'{"cniVersion": "0.4.0"}', b"[]"])
+async def test_version_answers_whatever_is_on_stdin(world, stdin):
+    response = await world.plugin.handle(Request({"CNI_COMMAND": "VERSION"}, stdin))
+    body = json.loads(response.stdout)
+    assert response.exit_code == 0
+    assert body["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+
+
+@pytest.mark.parametrize("stdin", [b"", b"{", b"[1]", b"\xff\xfe"])
+async def test_input_that_is_no_configuration(world, stdin):
+    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_NETNS": "/pod1", "CNI_IFNAME": "e", "CNI_PATH": "/"}
+    response = await world.plugin.handle(Request(env, stdin))
+    assert json.loads(response.stdout)["code"] == 6
+
+
+# --- while the daemon is down ---------------------------------------------------------------------------------------------
+
+
+def _request(verb, **conf):
+    env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/pod1", "CNI_IFNAME": "eth0", "CNI_PATH": "/"}
+    return Request(env, json.dumps({"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-bridge"} | conf).encode())
+
+
+@pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("STATUS", 50)])
+def test_offline_refusals(verb, code):
+    assert refusal(_request(verb)).code == code
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC", "CHECK", "VERSION"])
+def test_offline_answers_the_rest(verb):
+    assert refusal(_request(verb)) is None
+
+
+def test_offline_still_validates():
+    assert refusal(_request("ADD", nonsense=1)).code == 7
+
+
+async def test_offline_delete_releases_the_lease(tmp_path):
+    paths = NodePaths(tmp_path / "state", tmp_path / "run")
+    store = LeaseStore(paths.cni_state_dir)
+    from podnet.cni.netconf import node_range_sets
+
+    store.reserve("podnet", "c1", "eth0", node_range_sets(["10.244.1.0/24"]))
+    store.close()
+    response = await answer_offline(_request("DEL"), paths, FakeKernel())
+    assert response.exit_code == 0
+    again = LeaseStore(paths.cni_state_dir)
+    assert again.leases("podnet") == ()
+    again.close()

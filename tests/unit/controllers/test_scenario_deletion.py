@@ -1,0 +1,293 @@
+"""Garbage collection, namespaces and lost nodes, end to end on the real registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from podnet.controlplane.api.errors import StatusError
+from podnet.controlplane.api.resources import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    SERVICES,
+)
+
+TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx:1"}]}}
+
+
+def web(namespace: str = "default", replicas: int = 2) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": TEMPLATE},
+    }
+
+
+async def booted(plane: Any) -> None:
+    plane.start()
+    plane.start_scheduler()
+    plane.start_kubelet()
+    await plane.add_node("node-1")
+
+
+async def running(plane: Any, namespace: str = "default", count: int = 2) -> Any:
+    async def check() -> Any:
+        pods = (await plane.client.list(PODS, namespace)).items
+        return pods if len(pods) == count and all(pod["status"]["phase"] == "Running" for pod in pods) else None
+
+    return await plane.until(check)
+
+
+async def gone(plane: Any, resource: Any, namespace: str = "default", timeout_s: float = 10.0) -> None:
+    async def check() -> bool:
+        return not (await plane.client.list(resource, namespace)).items
+
+    await plane.until(check, timeout_s)
+
+
+@pytest.mark.parametrize("propagation", ["Background", "Foreground"])
+async def test_deleting_a_deployment_takes_replica_set_and_pods_along(plane: Any, propagation: str) -> None:
+    await booted(plane)
+    await plane.client.create(DEPLOYMENTS, web())
+    await running(plane)
+    await plane.client.delete(DEPLOYMENTS, "web", "default", propagation=propagation)
+    for resource in (PODS, REPLICASETS, DEPLOYMENTS):
+        await gone(plane, resource)
+
+
+async def test_foreground_keeps_the_owner_until_the_last_pod_is_gone(plane: Any) -> None:
+    plane.start()
+    plane.start_scheduler()
+    await plane.add_node("node-1")
+    await plane.client.create(DEPLOYMENTS, web(replicas=1))
+
+    async def scheduled() -> Any:
+        pods = (await plane.client.list(PODS, "default")).items
+        return pods if pods and pods[0]["spec"].get("nodeName") else None
+
+    (pod,) = await plane.until(scheduled)
+    await plane.client.delete(DEPLOYMENTS, "web", "default", propagation="Foreground")
+
+    async def pod_terminating() -> Any:
+        live = await plane.client.get(PODS, pod["metadata"]["name"], "default")
+        return live["metadata"].get("deletionTimestamp")
+
+    await plane.until(pod_terminating)
+    assert (await plane.client.get(DEPLOYMENTS, "web", "default"))["metadata"]["finalizers"] == ["foregroundDeletion"]
+    await plane.client.delete(PODS, pod["metadata"]["name"], "default", grace_period_s=0)
+    await gone(plane, DEPLOYMENTS)
+
+
+async def test_orphan_leaves_pods_that_a_new_owner_adopts(plane: Any) -> None:
+    await booted(plane)
+    await plane.client.create(DEPLOYMENTS, web())
+    before = {pod["metadata"]["uid"] for pod in await running(plane)}
+    await plane.client.delete(DEPLOYMENTS, "web", "default", propagation="Orphan")
+    await gone(plane, DEPLOYMENTS)
+    (replica_set,) = (await plane.client.list(REPLICASETS, "default")).items
+    assert not replica_set["metadata"].get("ownerReferences")
+    await plane.client.create(DEPLOYMENTS, web())
+
+    async def adopted() -> Any:
+        (live,) = (await plane.client.list(REPLICASETS, "default")).items
+        return live["metadata"].get("ownerReferences")
+
+    await plane.until(adopted)
+    assert {pod["metadata"]["uid"] for pod in await running(plane)} == before
+
+
+async def test_a_dependent_of_an_owner_that_never_was_goes(plane: Any) -> None:
+    await booted(plane)
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "ghost", "uid": "00000000-0000-0000-0000-000000000000"}
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "child", "namespace": "kube-public", "ownerReferences": [owner]},
+    }
+    await plane.client.create(CONFIGMAPS, body)
+
+    async def collected() -> bool:
+        names = {item["metadata"]["name"] for item in (await plane.client.list(CONFIGMAPS, "kube-public")).items}
+        return "child" not in names
+
+    await plane.until(collected)
+
+
+async def test_one_owner_of_two_is_enough(plane: Any) -> None:
+    await booted(plane)
+    owners = []
+    for name in ("one", "two"):
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}
+        live = await plane.client.create(CONFIGMAPS, body)
+        owners.append({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": live["metadata"]["uid"]})
+    metadata = {"name": "child", "namespace": "default", "ownerReferences": owners}
+    await plane.client.create(CONFIGMAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    await plane.client.delete(CONFIGMAPS, "one", "default")
+
+    async def one_left() -> bool:
+        live = await plane.client.get(CONFIGMAPS, "child", "default")
+        return [owner["name"] for owner in live["metadata"]["ownerReferences"]] == ["two"]
+
+    await plane.until(one_left)
+    await plane.client.delete(CONFIGMAPS, "two", "default")
+
+    async def child_gone() -> bool:
+        try:
+            await plane.client.get(CONFIGMAPS, "child", "default")
+        except StatusError as error:
+            return error.is_not_found
+        return False
+
+    await plane.until(child_gone)
+
+
+async def test_a_namespace_takes_its_contents_along(plane: Any) -> None:
+    await booted(plane)
+    await plane.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+
+    async def furnished() -> bool:
+        names = {item["metadata"]["name"] for item in (await plane.client.list(CONFIGMAPS, "shop")).items}
+        return "kube-root-ca.crt" in names
+
+    await plane.until(furnished)
+    await plane.client.create(DEPLOYMENTS, web("shop"))
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    await plane.client.create(SERVICES, service)
+    await running(plane, "shop")
+    await plane.client.delete(NAMESPACES, "shop")
+
+    async def namespace_gone() -> bool:
+        try:
+            await plane.client.get(NAMESPACES, "shop")
+        except StatusError as error:
+            return error.is_not_found
+        return False
+
+    await plane.until(namespace_gone)
+    for resource in (PODS, REPLICASETS, DEPLOYMENTS, SERVICES, CONFIGMAPS):
+        assert not (await plane.client.list(resource, "shop")).items
+
+
+async def test_a_namespace_says_what_holds_it(plane: Any) -> None:
+    await booted(plane)
+    await plane.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "held"}})
+    metadata = {"name": "stone", "namespace": "held", "finalizers": ["example.com/stone"]}
+    await plane.client.create(CONFIGMAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    await plane.client.delete(NAMESPACES, "held")
+
+    async def told() -> Any:
+        live = await plane.client.get(NAMESPACES, "held")
+        conditions = {c["type"]: c for c in live["status"].get("conditions", ())}
+        found = conditions.get("NamespaceFinalizersRemaining", {})
+        return conditions if found.get("status") == "True" else None
+
+    conditions = await plane.until(told)
+    held = "Some content in the namespace has finalizers remaining: example.com/stone in 1 resource instances"
+    assert conditions["NamespaceFinalizersRemaining"]["message"] == held
+    remaining = "Some resources are remaining: configmaps. has 1 resource instances"
+    assert conditions["NamespaceContentRemaining"]["message"] == remaining
+    await plane.client.patch(CONFIGMAPS, "stone", "held", {"metadata": {"finalizers": None}})
+
+    async def namespace_gone() -> bool:
+        try:
+            await plane.client.get(NAMESPACES, "held")
+        except StatusError as error:
+            return error.is_not_found
+        return False
+
+    await plane.until(namespace_gone)
+
+
+async def test_a_silent_node_loses_its_pods_to_another(plane: Any) -> None:
+    await booted(plane)
+    await plane.add_node("node-2")
+    template = {
+        "metadata": TEMPLATE["metadata"],
+        "spec": {
+            **TEMPLATE["spec"],
+            "tolerations": [
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
+                for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+            ],
+        },
+    }
+    body = web()
+    body["spec"]["template"] = template
+    await plane.client.create(DEPLOYMENTS, body)
+    await running(plane)
+
+    def lease(number: int) -> dict[str, Any]:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "node-2", "namespace": "kube-node-lease"},
+            "spec": {"holderIdentity": "node-2", "renewTime": f"2026-01-01T00:00:00.{number:06d}Z"},
+        }
+
+    await plane.client.create(LEASES, lease(0))
+    beats = 0
+
+    async def node_1_lost() -> Any:
+        # node-2 renews its lease, node-1 has none.
+        nonlocal beats
+        beats += 1
+        await plane.client.patch(LEASES, "node-2", "kube-node-lease", {"spec": lease(beats)["spec"]})
+        live = await plane.client.get(NODES, "node-1")
+        return live if len(live["spec"].get("taints", ())) == 2 else None
+
+    node = await plane.until(node_1_lost)
+    ready = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
+    expected = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+    assert (ready["status"], ready["reason"], ready["message"]) == expected
+    assert {(t["key"], t["effect"]) for t in node["spec"]["taints"]} == {
+        ("node.kubernetes.io/unreachable", "NoSchedule"),
+        ("node.kubernetes.io/unreachable", "NoExecute"),
+    }
+
+    async def moved() -> Any:
+        await node_1_lost()
+        pods = (await plane.client.list(PODS, "default")).items
+        return len(pods) == 2 and all(
+            pod["spec"].get("nodeName") == "node-2" and pod["status"]["phase"] == "Running" for pod in pods
+        )
+
+    await plane.until(moved)
+
+
+async def test_pods_of_a_deleted_node_are_collected(plane: Any) -> None:
+    plane.start()
+    plane.start_scheduler()
+    await plane.add_node("node-1")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "alone", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}]},
+    }
+    await plane.until(lambda: _account(plane))
+    await plane.client.create(PODS, pod)
+
+    async def scheduled() -> Any:
+        return (await plane.client.get(PODS, "alone", "default"))["spec"].get("nodeName")
+
+    assert await plane.until(scheduled) == "node-1"
+    await plane.client.delete(NODES, "node-1")
+    await gone(plane, PODS)
+
+
+async def _account(plane: Any) -> bool:
+    from podnet.controlplane.api.resources import SERVICEACCOUNTS
+
+    return bool((await plane.client.list(SERVICEACCOUNTS, "default")).items)
