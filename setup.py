@@ -25,7 +25,7 @@ setup(
         "dnslib==0.9.26",  # DNS wire format
         "scapy==2.8.0",  # decoding captures
         "PyYAML==6.0.3",
-        "typer==0.29.2",
+        "typer==0.24.2",  # the last line without pydantic, which would double the start of every command
         "rich==15.0.0",
         "setproctitle==1.3.8",
     ],

@@ -52,7 +52,7 @@ async def run_cni_daemon(config: CNIDaemonConfig, kernel: Kernel | None = None) 
         server = await asyncio.start_unix_server(service.connected, path, backlog=_BACKLOG)
         # Whoever may connect may rewire the node.
         os.chmod(path, 0o600)
-        LOG.info("CNI daemon listens", extra={"socket": str(path)})
+        LOG.info("CNI daemon listens on %s", path)
         async with server:
             await server.serve_forever()
 
@@ -72,7 +72,7 @@ class _Service:
             writer.write(render_response(await self.answer(data)))
             await writer.drain()
         except (ConnectionError, TimeoutError) as error:
-            LOG.warning("a caller went away", extra={"error": str(error)})
+            LOG.warning("a caller of the CNI daemon went away: %s", error)
         finally:
             writer.close()
 
@@ -85,8 +85,8 @@ class _Service:
         async with self._turn(call):
             response = await self._plugin.handle(call)
         if response.exit_code:
-            extra = {"verb": call.env.get("CNI_COMMAND"), "container": call.env.get("CNI_CONTAINERID")}
-            LOG.warning("CNI call failed", extra=extra | {"answer": response.stdout.decode(errors="replace")})
+            verb, container = call.env.get("CNI_COMMAND"), call.env.get("CNI_CONTAINERID")
+            LOG.warning("CNI %s of %s failed: %s", verb, container, " ".join(response.stdout.decode().split()))
         return response
 
     def _turn(self, call: Request) -> contextlib.AbstractAsyncContextManager[None]:

@@ -30,6 +30,7 @@ from podnet.topology.kernel import (
     AddBridge,
     AddVeth,
     DeleteAddress,
+    IPAddress,
     IPInterface,
     NetnsState,
     Op,
@@ -199,16 +200,17 @@ def plan_pod(
         SetLink(name, alias=link_alias(network, attachment), up=True),
     )
     routes = plan_routes(conf, allocations)
+    ips = tuple(IPConfig(item.address, item.gateway, 2) for item in allocations)
     pod: list[Op] = [SetLink("lo", up=True), *_pod_sysctls(ifname, allocations, ipv6=ipv6), SetLink(ifname, up=True)]
     pod += [AddAddress(ifname, item.address) for item in allocations]
-    pod += [ReplaceRoute(Route(route.dst, ifname, gateway=route.gw)) for route in routes]
+    pod += [ReplaceRoute(route) for route in kernel_routes(routes, ips, ifname)]
     result = Result(
         (
             Interface(conf.bridge, bridge_mac, mtu=mtu),
             Interface(name, near_mac, mtu=mtu),
             Interface(ifname, pod_mac, attachment.netns, mtu=mtu),
         ),
-        tuple(IPConfig(item.address, item.gateway, 2) for item in allocations),
+        ips,
         routes,
         conf.dns,
     )
@@ -229,22 +231,30 @@ def _pod_sysctls(ifname: str, allocations: Sequence[Allocation], *, ipv6: bool) 
 
 
 def plan_routes(conf: NetConf, allocations: Sequence[Allocation]) -> tuple[RouteConfig, ...]:
-    """The configured routes, and a default route per family unless one is configured. A route without a gateway goes
-    through that of its family."""
-    gateways = {item.address.version: item.gateway for item in allocations}
-    routes = [
-        RouteConfig(route.dst, route.gw or gateways.get(route.dst.version), route.extra)
-        for route in conf.routes
+    """The configured routes as they are, and a default route per family unless one is configured."""
+    if not conf.is_default_gateway:
+        return conf.routes
+    present = {route.dst.version for route in conf.routes if route.dst.prefixlen == 0}
+    defaults = (
+        RouteConfig(ipaddress.ip_network("0.0.0.0/0" if item.address.version == 4 else "::/0"), item.gateway)
+        for item in allocations
+        if item.address.version not in present
+    )
+    return conf.routes + tuple(dict.fromkeys(defaults))
+
+
+def kernel_routes(wiring_routes: Sequence[RouteConfig], ips: Sequence[IPConfig], ifname: str) -> tuple[Route, ...]:
+    """The routes as the kernel gets them: one without a gateway goes through that of its family's first address, one
+    whose family the pod does not have is left out."""
+    gateways: dict[int, IPAddress] = {}
+    for ip in ips:
+        if ip.gateway is not None:
+            gateways.setdefault(ip.address.version, ip.gateway)
+    return tuple(
+        Route(route.dst, ifname, gateway=route.gw or gateways.get(route.dst.version))
+        for route in wiring_routes
         if route.gw is not None or route.dst.version in gateways
-    ]
-    if conf.is_default_gateway:
-        present = {route.dst.version for route in routes if route.dst.prefixlen == 0}
-        routes += [
-            RouteConfig(ipaddress.ip_network("0.0.0.0/0" if version == 4 else "::/0"), gateway)
-            for version, gateway in gateways.items()
-            if version not in present
-        ]
-    return tuple(routes)
+    )
 
 
 def check_wiring(wiring: Wiring, conf: NetConf, attachment: Attachment, node: NetnsState, pod: NetnsState) -> list[str]:
@@ -278,9 +288,9 @@ def check_wiring(wiring: Wiring, conf: NetConf, attachment: Attachment, node: Ne
     ]
     routes = {(route.destination, route.gateway) for route in pod.routes}
     problems += [
-        f"route to {route.dst} via {route.gw} is missing"
-        for route in wiring.result.routes
-        if (route.dst, route.gw) not in routes
+        f"route to {route.destination} via {route.gateway} is missing"
+        for route in kernel_routes(wiring.result.routes, wiring.result.ips, attachment.ifname)
+        if (route.destination, route.gateway) not in routes
     ]
     gateways = {ipaddress.ip_interface(f"{ip.gateway}/{ip.address.network.prefixlen}") for ip in wiring.result.ips}
     on_bridge = {address for name, address in node.addresses if name == bridge.name}

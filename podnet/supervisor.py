@@ -85,7 +85,7 @@ class Supervisor:
         if component is not None:
             component.wanted = False
             if component.pid:
-                _kill_group(component.pid, signal.SIGTERM)
+                _signal(component.pid, signal.SIGTERM)
 
     def _start(self, component: Component) -> None:
         component.restart_at = 0.0
@@ -261,15 +261,15 @@ class Supervisor:
             data = b""
         if not data:
             if conversation.child:
-                _kill_group(conversation.child, signal.SIGHUP)
-                _kill_group(conversation.child, signal.SIGTERM)
+                _signal_group(conversation.child, signal.SIGHUP)
+                _signal_group(conversation.child, signal.SIGTERM)
             self._forget(conversation)
             return
         for line in data.splitlines():
             with contextlib.suppress(wire.WireError, ValueError, TypeError):
                 number = signal.Signals(int(wire.parse(line).get("signal", 0)))
                 if conversation.child:
-                    _kill_group(conversation.child, number)
+                    _signal_group(conversation.child, number)
 
     def _forget(self, conversation: Conversation) -> None:
         if self._conversations.pop(conversation.sock.fileno(), None) is not None:
@@ -319,14 +319,14 @@ class Supervisor:
     def _stop_group(self, group: list[Component]) -> None:
         running = [c for c in group if c.pid]
         for component in running:
-            _kill_group(component.pid, signal.SIGTERM)
+            _signal(component.pid, signal.SIGTERM)
         deadline = time.monotonic() + max((c.spec.stop_timeout_s for c in running), default=0.0)
         while any(c.pid for c in running) and time.monotonic() < deadline:
             self._selector.select(0.01)
             self._reap()
         for component in running:
             if component.pid:
-                _kill_group(component.pid, signal.SIGKILL)
+                _signal(component.pid, signal.SIGKILL)
 
 
 def component_key(spec: ComponentSpec) -> str:
@@ -334,10 +334,16 @@ def component_key(spec: ComponentSpec) -> str:
     return f"{spec.name}/{spec.node}" if spec.node else spec.name
 
 
-def _kill_group(pid: int, number: int) -> None:
-    """Signal a child (each is the leader of its own session); gone is fine."""
+def _signal(pid: int, number: int) -> None:
+    """Signal one process; gone is fine."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    """Signal a worker (the leader of its own session) and what it has started, as a terminal would."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def _log(text: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from podnet.controlplane.kubelet import runtime as containers
+from podnet.controlplane.kubelet.runtime import enter as containers
 from podnet.topology.linux import syscalls
 
 KINDS = {
@@ -117,8 +117,8 @@ class Resolver:
             try:
                 handle = containers.find_container(self.nodes_dir, target.namespace, target.name, target.container)
             except LookupError as err:
-                raise TargetError(str(err.args[0]) if err.args else f"no pod {target.namespace}/{target.name}") from err
-            return Place(handle.pid, handle.netns, handle)
+                raise TargetError(str(err.args[0])) from err
+            return Place(handle.pid, f"/proc/{handle.pid}/ns/net", handle)
         known = self.processes().get(target.kind, {})
         if target.name not in known:
             names = ", ".join(sorted(known)) or "none"
@@ -138,7 +138,7 @@ class Resolver:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             place.enter()
             base = place.container.env if place.container is not None else _node_env()
-            return _spawn(argv, {**base, **env}, in_pid_namespace=place.container is not None)
+            _exec(argv, {**base, **env})
 
         return run
 
@@ -146,34 +146,6 @@ class Resolver:
 def _node_env() -> dict[str, str]:
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8"}
-
-
-def _spawn(argv: list[str], env: dict[str, str], *, in_pid_namespace: bool) -> int:
-    """Exec, after one more fork where a PID namespace was entered (only children are in it); the exit code."""
-    if not in_pid_namespace:
-        _exec(argv, env)
-    pid = os.fork()
-    if pid == 0:
-        syscalls.set_parent_death_signal(9)
-        _exec(argv, env)
-    forward_signals_to(pid)
-    _, wait_status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(wait_status)
-    return code if code >= 0 else 128 - code
-
-
-def forward_signals_to(pid: int) -> None:
-    """Signals for the waiting parent are meant for its child."""
-    import signal
-
-    def forward(number: int, _frame: object) -> None:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, forward)
 
 
 def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:

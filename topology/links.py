@@ -140,7 +140,7 @@ class KernelIntf(mininet.link.Intf):  # type: ignore[misc]  # Mininet has no typ
             return ""
         return str(super().ifconfig(*args))
 
-    def isUp(self, setUp: bool = False) -> bool:  # noqa: N802, N803
+    def isUp(self, setUp: bool = False) -> bool:  # noqa: N802
         """Whether the interface is up; sets it up when asked."""
         if setUp:
             self.ifconfig("up")

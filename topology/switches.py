@@ -22,6 +22,8 @@ ROOM_SYSCTLS: tuple[tuple[str, str], ...] = (
     ("net.bridge.bridge-nf-call-iptables", "0"),
     ("net.bridge.bridge-nf-call-ip6tables", "0"),
     ("net.bridge.bridge-nf-call-arptables", "0"),
+    # Every bridge is an interface of the room; only the one with the gateway's address may answer for it.
+    ("net.ipv4.conf.all.arp_ignore", "1"),
     # A switch is no IPv6 host: its own neighbour discovery would only be noise in captures.
     ("net.ipv6.conf.default.disable_ipv6", "1"),
 )

@@ -168,16 +168,19 @@ class Underlay:
                 # Short: the sockets' paths must fit the 108 bytes of sun_path.
                 self._private_dir = Path(tempfile.mkdtemp(prefix="podnet-ovs-"))
             self._openflow = OpenFlowDaemons(self._private_dir)
-            self._openflow.start(self._known_hosts())
+            self._openflow.start(*self._known())
             if not has_kernel_datapath():
                 self.warnings.append(USERSPACE_NOTE)
                 LOG.warning("%s", USERSPACE_NOTE)
         return self._openflow
 
-    def _known_hosts(self) -> dict[str, str]:
-        """Address to MAC of every machine, for the controller's ARP answers."""
+    def _known(self) -> tuple[dict[str, str], list[str]]:
+        """What the controller's ARP answers need: address to MAC of every machine, and which ports are trunks."""
         machines: list[NodeSpec | HostSpec] = [*self.spec.nodes, *self.spec.hosts]
-        return {str(machine.ip): links.mac_of(machine.ip) for machine in machines}
+        names = {switch.name for switch in self.spec.switches}
+        trunks = [(link.a, link.b) for link in self.spec.links if {link.a, link.b} <= names]
+        ports = [trunk_name(here, there) for a, b in trunks for here, there in ((a, b), (b, a))]
+        return {str(machine.ip): links.mac_of(machine.ip) for machine in machines}, ports
 
     def flows(self, switch: str = "") -> list[Any]:
         """The flows of one OpenFlow switch, or of all of them (`openflow.flows.Flow`)."""
@@ -280,7 +283,7 @@ class Underlay:
     def _tell_names(self) -> None:
         self._write_hosts_file()
         if self._openflow is not None:
-            self._openflow.set_hosts(self._known_hosts())
+            self._openflow.set_hosts(*self._known())
 
     def _write_hosts_file(self) -> None:
         if self._hosts_file is None:
@@ -428,6 +431,8 @@ class Underlay:
 
     def _wait_forwarding(self, pairs: Iterable[frozenset[str]]) -> None:
         ends = [end for pair in pairs for end in self._ends[pair] if end.owner in self.switches]
+        for switch in {self.switches[end.owner] for end in ends if not self.switches[end.owner].bridged}:
+            switch.wait_connected()
         switches.wait_forwarding(self.kernel, [end.ifname for end in ends if self.switches[end.owner].bridged])
 
     def _warn_missing(self, where: str, keys: list[str]) -> None:

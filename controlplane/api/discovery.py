@@ -50,17 +50,19 @@ def api_group_discovery(core: bool, extra: Iterable[Resource] = ()) -> Object:
         metadata: dict[str, Any] = {"creationTimestamp": None}
         if group:
             metadata = {"name": group, **metadata}
-        items.append({
-            "metadata": metadata,
-            "versions": [
-                {
-                    "version": version,
-                    "resources": [_discovery_resource(resource) for resource in resources],
-                    "freshness": "Current",
-                }
-                for version, resources in versions.items()
-            ],
-        })
+        items.append(
+            {
+                "metadata": metadata,
+                "versions": [
+                    {
+                        "version": version,
+                        "resources": [_discovery_resource(resource) for resource in resources],
+                        "freshness": "Current",
+                    }
+                    for version, resources in versions.items()
+                ],
+            }
+        )
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 

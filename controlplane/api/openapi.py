@@ -52,7 +52,9 @@ def openapi_index(hashes: Mapping[str, str] | None = None) -> Object:
     """The document of `/openapi/v3`. `hashes` maps `api/v1`, `apis/apps/v1` … to hashes; by default the built-in ones,
     and a caller with CustomResourceDefinitions passes `document_hashes()` with its own added."""
     hashes = document_hashes() if hashes is None else hashes
-    return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={hashes[path]}"} for path in sorted(hashes)}}
+    return {
+        "paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={hashes[path]}"} for path in sorted(hashes)}
+    }
 
 
 def document_hashes() -> dict[str, str]:
@@ -183,7 +185,8 @@ def _query(name: str, description: str) -> dict[str, Any]:
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     words = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return [
-        {"name": word, "in": "path", "required": True, "schema": {"type": "string", "uniqueItems": True}} for word in words
+        {"name": word, "in": "path", "required": True, "schema": {"type": "string", "uniqueItems": True}}
+        for word in words
     ]
 
 
@@ -229,8 +232,8 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def to_openapi(schema: Any) -> Any:
-    """One JSON schema in OpenAPI's spelling: references moved, `[T, "null"]` is T, int-or-string is a string with a
-    format, and the constant `enum` that the package adds to apiVersion and kind is gone."""
+    """One JSON schema in OpenAPI's spelling: references moved, `[T, "null"]` is T, int-or-string has its format, and
+    the constant `enum` that the package adds to apiVersion and kind is gone."""
     if isinstance(schema, list):
         return [to_openapi(item) for item in schema]
     if not isinstance(schema, dict):
@@ -245,12 +248,8 @@ def to_openapi(schema: Any) -> Any:
             out[key] = {name: _property(name, each) for name, each in value.items()}
         else:
             out[key] = to_openapi(value)
-    options = out.get("oneOf")
-    if isinstance(options, list) and {option.get("type") for option in options} <= {"string", "integer", "number"}:
-        del out["oneOf"]
-        out["type"] = "string"
-        if "format" not in out and "integer" in {option.get("type") for option in options}:
-            out["format"] = "int-or-string"
+    if {option.get("type") for option in out.get("oneOf", ())} == {"string", "integer"}:
+        out["format"] = "int-or-string"
     return out
 
 

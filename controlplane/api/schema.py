@@ -138,11 +138,18 @@ def type_errors(obj: Object) -> list[TypeProblem]:
 
 def decode_error(obj: Object) -> str | None:
     """Upstream's whole sentence for a body that cannot be decoded, None when it can: the message of a 400."""
-    problems = type_errors(obj)
-    if not problems:
+    problem = _first_problem(obj)
+    if problem is None:
         return None
     kind, version = obj.get("kind"), str(obj.get("apiVersion") or "").rpartition("/")[2]
-    return f'{kind} in version "{version}" cannot be handled as a {kind}: {problems[0]}'
+    return f'{kind} in version "{version}" cannot be handled as a {kind}: {problem}'
+
+
+def _first_problem(obj: Object) -> str | None:
+    try:
+        return next(map(str, type_errors(obj)), None)
+    except RecursionError:  # only a CRD's schema can nest itself that deep
+        return "exceeded max depth"
 
 
 def prune_unknown(obj: Object) -> Object:

@@ -248,9 +248,10 @@ def _decode_time(value: Any) -> Any:
 
 def _decode_quantity(value: Any) -> Any:
     try:
-        return quantity.canonical(value)
+        text = quantity.canonical(value)
     except quantity.QuantityError:
         return value
+    return value if text == value else text
 
 
 def _compile_decode(node: Node) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@ Source: pkg/controlplane (bootstrap controller), pkg/registry/scheduling/rest of
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from podnet.controlplane.api.errors import StatusError
@@ -37,8 +38,10 @@ async def ensure_bootstrap(registry: Registry, *, advertise_address: str, port: 
     for name, (value, description) in SYSTEM_PRIORITIES.items():
         await _ensure(registry, PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value, "description": description})
     await _ensure(registry, SERVICES, "default", kubernetes_service(registry.ranges.reserved))
-    await _ensure_true(registry, ENDPOINTS, kubernetes_endpoints(advertise_address, port), "subsets")
-    await _ensure_true(registry, ENDPOINTSLICES, kubernetes_endpoint_slice(advertise_address, port), "endpoints", "ports")
+    if not ip_address(advertise_address).is_loopback:  # no pod could reach it there, and validation says so
+        endpoint_slice = kubernetes_endpoint_slice(advertise_address, port)
+        await _ensure_true(registry, ENDPOINTS, kubernetes_endpoints(advertise_address, port), "subsets")
+        await _ensure_true(registry, ENDPOINTSLICES, endpoint_slice, "endpoints", "ports")
     for group, version in dict.fromkeys((r.group, r.version) for r in RESOURCES if r.group):
         await _ensure_api_service(registry, group, version)
 

@@ -135,6 +135,7 @@ class Registry:
         scheme.apply_defaults(obj, resource)
         admit(Attributes("CREATE", resource, namespace, name, obj, user=options.user), self)
         strategy.prepare_create(obj, resource)
+        scheme.apply_defaults(obj, resource)  # what the strategy added has defaults of its own (a Job's labels)
         if resource is SERVICES:
             async with self._services_lock:
                 await self.cache.wait_fresh()

@@ -90,10 +90,26 @@ def prepare_create(obj: Object, resource: Resource) -> None:
         obj["metadata"]["generation"] = 1
     else:
         obj["metadata"].pop("generation", None)
+    if name == "jobs.batch":
+        _select_by_uid(obj)
     if name == "namespaces":
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
             finalizers.append("kubernetes")
+
+
+def _select_by_uid(job: Object) -> None:
+    """A Job's pods are its own by its uid, unless its author selects by hand."""
+    spec, metadata = job.get("spec") or {}, job["metadata"]
+    template = spec.get("template")
+    if spec.get("manualSelector") or not isinstance(template, dict):
+        return
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels.setdefault(f"{prefix}job-name", metadata["name"])
+        labels[f"{prefix}controller-uid"] = metadata["uid"]
+    selector = spec.setdefault("selector", {})
+    selector.setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = metadata["uid"]
 
 
 def initial_status(obj: Object, resource: Resource) -> dict[str, Any] | None:

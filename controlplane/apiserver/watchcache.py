@@ -277,14 +277,12 @@ class WatchCache:
     async def start(self) -> None:
         """Read everything, then follow. Returns when the cache is as new as the store was at the call."""
         current = await self._store.revision()
-        begin = max(current - REPLAY, 0)
+        begin = min(max(current - REPLAY, 1), current)  # revision 0 would mean "now"
         try:
             result = await self._store.range(PREFIX, revision=begin)
         except StoreError:
             begin = current
             result = await self._store.range(PREFIX, revision=begin)
-        if begin == 0:
-            begin = min(result.revision, current)
         for kv in result.kvs:
             cache = self._cache_of(kv.key)
             if cache is not None:

@@ -26,7 +26,7 @@ class Backoff:
         return delay * (1.0 + self.jitter * random)
 
 
-RECONNECT = Backoff(base_s=0.02, max_s=2.0, jitter=1.0)
+RECONNECT = Backoff(base_s=0.02, max_s=0.5, jitter=1.0)
 """For a watch that lost its server: on one machine a restart takes a fraction of a second, so the cap is low."""
 KEY_FAILURE = Backoff(base_s=0.005, max_s=60.0)
 """For a key whose reconcile failed: client-go's 5 ms base; the cap is a minute, because a lab will not wait longer."""

@@ -86,17 +86,24 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], *, backoff: 
     clock = asyncio.get_running_loop().time
     while True:
         started = clock()
+        # A task of its own: a TaskGroup that fails inside `loop` cancels the task it runs in, and in Python 3.11 may
+        # leave that mark behind; here it cannot be taken for our own cancellation.
+        task = asyncio.ensure_future(_run(loop))
         try:
-            await loop()
-            log.warning("%s ended; starting it again", name)
-        except (Exception, BaseExceptionGroup):
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            log.exception("%s crashed; starting it again", name)
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        error = None if task.cancelled() else task.exception()
+        log.error("%s ended; starting it again", name, exc_info=error)
         # A loop that ran for a while earned a fresh start.
         failures = 0 if clock() - started > backoff.max_s else failures + 1
         await asyncio.sleep(backoff.delay_s(failures, random.random()))
+
+
+async def _run(loop: Callable[[], Awaitable[None]]) -> None:
+    await loop()
 
 
 async def run_until_signal(work: Callable[[], Awaitable[None]]) -> None:

@@ -74,7 +74,7 @@ def render_terminated(container: ContainerStatus) -> dict[str, Any]:
     """ContainerStateTerminated."""
     terminated: dict[str, Any] = {"exitCode": container.exit_code}
     if container.signal:
-        terminated["signal"] = container.signal
+        terminated["signal"] = int(container.signal)
     terminated["reason"] = container.reason or ("Completed" if container.exit_code == 0 else "Error")
     if container.message:
         terminated["message"] = container.message

@@ -171,7 +171,7 @@ class FakeRuntime:
         ignores = container.program is not None and container.program.ignores_term
         if ignores and timeout_s > 0:
             await asyncio.wait([container.task], timeout=timeout_s)
-        container.signal = signal.SIGKILL if ignores or timeout_s <= 0 else signal.SIGTERM
+        container.signal = int(signal.SIGKILL if ignores or timeout_s <= 0 else signal.SIGTERM)
         self._exited(container, 128 + container.signal)
 
     async def remove_container(self, container_id: str) -> None:
@@ -261,8 +261,8 @@ class FakeRuntime:
         return container
 
     async def _run(self, container: _Container) -> None:
-        assert container.program is not None
-        self._exited(container, await container.program.run())
+        if container.program is not None:
+            self._exited(container, await container.program.run())
 
     def _exited(self, container: _Container, code: int) -> None:
         if container.status.state is not ContainerState.RUNNING:
@@ -287,7 +287,7 @@ class FakeRuntime:
     def _kill_all(self, sandbox_id: str) -> None:
         for container in self._containers.values():
             if container.status.sandbox_id == sandbox_id:
-                container.signal = signal.SIGKILL
+                container.signal = int(signal.SIGKILL)
                 self._exited(container, 137)
 
     def _output(self, container: _Container, stream: str, data: bytes) -> None:
@@ -340,5 +340,5 @@ class FakeRuntime:
 
 
 def _exit_code(returncode: int | None) -> int:
-    assert returncode is not None
-    return 128 - returncode if returncode < 0 else returncode
+    code = -signal.SIGKILL if returncode is None else returncode
+    return 128 - code if code < 0 else code

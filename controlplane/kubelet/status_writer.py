@@ -95,6 +95,8 @@ class StatusWriter:
                     failures += 1
                     level = logging.DEBUG if error.code in {409, 429, 503} else logging.WARNING
                     log.log(level, "status of pod %s not written: %s", uid, error.message)
+                    if error.code in {400, 403, 422}:
+                        slot.clean.set()  # it will never be taken as it is: nobody shall wait for that
                 if failures:
                     await asyncio.sleep(RETRY.delay_s(failures - 1))
         finally:

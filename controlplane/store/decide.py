@@ -9,7 +9,8 @@ from podnet.controlplane.store.types import Event, KeyExistsError, KeyValue, Rev
 
 
 def create(current: KeyValue | None, key: str, value: bytes, revision: int) -> Event:
-    """Raises KeyExistsError."""
+    """Raises KeyExistsError; ValueError for a key that is no text UTF-8 can hold."""
+    key.encode()
     if current is not None:
         raise KeyExistsError(current)
     return Event(deleted=False, kv=KeyValue(key, value, revision, revision), prev=None)

@@ -98,7 +98,7 @@ class Writer:
         appends = [job for job in appends if job.epoch != self._refused_epoch]
         try:
             sqlite_file.append(self._connection, [sqlite_file.row_of(job.event) for job in appends])
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it is, the thread must live and the callers be told
             self._refused_epoch = appends[-1].epoch
             self._call_back(self._failed, appends, StoreWriteError(f"the store cannot write: {error}"))
         else:
@@ -107,7 +107,7 @@ class Writer:
     def _call(self, job: Run) -> None:
         try:
             job.function(self._connection)
-        except sqlite3.Error as error:
+        except Exception as error:
             self._call_back(_fail, job.done, StoreWriteError(f"the store cannot write: {error}"))
         else:
             self._call_back(_finish, job.done)

@@ -43,7 +43,7 @@ ROLES = {
     "node/worker-2:cni0": "its bridge",
     "pod/bob": "eth0 of the receiver",
 }
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class Lab:

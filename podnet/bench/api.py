@@ -10,6 +10,16 @@ def api_rows() -> list[Row]:
     from podnet.controlplane.apiserver.bench import measure
 
     return [
-        Row("api", m.name, m.value, m.unit, m.budget, m.at_most, m.reference, m.reference_value, m.reference_value is not None)
+        Row(
+            "api",
+            m.name,
+            m.value,
+            m.unit,
+            m.budget,
+            m.at_most,
+            m.reference,
+            m.reference_value,
+            m.reference_value is not None,
+        )
         for m in measure()
     ]

@@ -33,7 +33,16 @@ def boot_rows() -> list[Row]:
     published = "k3d 19.9 (published; kind 33.0, minikube 50.8, both with DNS)"
     return [
         Row("boot", "podnet up, default cluster, to Ready", median(ups), "s"),
-        Row("boot", "podnet up to a Deployment that runs (no DNS yet)", median(running), "s", 5.0, True, published, 19.94),
+        Row(
+            "boot",
+            "podnet up to a Deployment that runs (no DNS yet)",
+            median(running),
+            "s",
+            5.0,
+            True,
+            published,
+            19.94,
+        ),
         Row("boot", "podnet down", median(downs), "s", 1.0),
         Row("boot", "processes and interfaces left after SIGKILL of PID 1", float(left), "", 0.0),
     ]

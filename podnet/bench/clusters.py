@@ -22,7 +22,12 @@ def fresh_name() -> str:
 def podnet(*words: str) -> str:
     """Run the command line as a user would; its output."""
     result = subprocess.run(
-        [sys.executable, "-m", "podnet", *words], capture_output=True, text=True, check=False, timeout=300, env=os.environ
+        [sys.executable, "-m", "podnet", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ,
     )
     if result.returncode:
         raise RuntimeError(f"podnet {' '.join(words)}: {result.stderr.strip()}")

@@ -10,6 +10,16 @@ def cni_rows() -> list[Row]:
     from podnet.cni.bench import measure
 
     return [
-        Row("cni", m.name, m.value, m.unit, m.budget, m.at_most, m.reference, m.reference_value, m.reference_value is not None)
+        Row(
+            "cni",
+            m.name,
+            m.value,
+            m.unit,
+            m.budget,
+            m.at_most,
+            m.reference,
+            m.reference_value,
+            m.reference_value is not None,
+        )
         for m in measure()
     ]

@@ -50,24 +50,48 @@ done
 def datapath_rows() -> list[Row]:
     """Throughput in Gb/s of one TCP stream."""
     with bench_cluster() as lab:
-        lab.kubectl("apply", "-f", "-", stdin=deployment("flow", 2, "nicolaka/netshoot").replace('netshoot"', 'netshoot", command: [sleep, infinity]'))
+        lab.kubectl(
+            "apply",
+            "-f",
+            "-",
+            stdin=deployment("flow", 2, "nicolaka/netshoot").replace(
+                'netshoot"', 'netshoot", command: [sleep, infinity]'
+            ),
+        )
         lab.wait_ready("deployment", "flow")
         pods = sorted(lab.list("pods", selector="app=flow"), key=lambda pod: pod["metadata"]["name"])
         if pods[0]["spec"]["nodeName"] == pods[1]["spec"]["nodeName"]:
             raise RuntimeError("the scheduler put both pods on one node")
         ours, theirs = [], []
         for _ in range(ROUNDS):
-            ours.append(_through_pods(lab, pods[0]["metadata"]["name"], pods[1]["metadata"]["name"], pods[1]["status"]["podIP"]))
+            ours.append(
+                _through_pods(lab, pods[0]["metadata"]["name"], pods[1]["metadata"]["name"], pods[1]["status"]["podIP"])
+            )
             theirs.append(_by_hand())
     value, reference = median(ours), median(theirs)
     return [
-        Row("datapath", "pod to pod TCP across nodes", value, "Gb/s", None, False, "same path by hand with ip", reference, True),
+        Row(
+            "datapath",
+            "pod to pod TCP across nodes",
+            value,
+            "Gb/s",
+            None,
+            False,
+            "same path by hand with ip",
+            reference,
+            True,
+        ),
         Row("datapath", "pod to pod TCP / by hand", value / reference, "", 0.97, False, "by hand", 1.0, True),
     ]
 
 
 def _through_pods(lab: LabSession, client: str, server: str, address: str) -> float:
-    lab.run_in(f"pod/{server}", "sh", "-c", "iperf3 -s -1 -D >/dev/null 2>&1; while ! nc -z 127.0.0.1 1 2>/dev/null && ! ss -ltn | grep -q :5201; do :; done")
+    lab.run_in(
+        f"pod/{server}",
+        "sh",
+        "-c",
+        "iperf3 -s -1 -D >/dev/null 2>&1; while ! nc -z 127.0.0.1 1 2>/dev/null && ! ss -ltn | grep -q :5201; do :; done",
+    )
     result = lab.run_in(f"pod/{client}", "iperf3", "-c", address, "-t", str(SECONDS), "-J")
     return _gigabits(result.stdout)
 

@@ -23,8 +23,26 @@ def scale_rows() -> list[Row]:
         agents, pauses = _memory(lab)
         overhead = _kubectl_overhead(lab)
     return [
-        Row("scale", f"{PODS} pods on {NODES} nodes, apply to all Ready", seconds, "s", 10.0, True, "SLO: 20 pods/s", 5.0),
-        Row("scale", "node agent, unique memory (median)", median(agents), "MB", 15.0, True, "k3s agent (published)", 275.0),
+        Row(
+            "scale",
+            f"{PODS} pods on {NODES} nodes, apply to all Ready",
+            seconds,
+            "s",
+            10.0,
+            True,
+            "SLO: 20 pods/s",
+            5.0,
+        ),
+        Row(
+            "scale",
+            "node agent, unique memory (median)",
+            median(agents),
+            "MB",
+            15.0,
+            True,
+            "k3s agent (published)",
+            275.0,
+        ),
         Row("scale", "pause pod, unique memory (median)", median(pauses), "MB", 3.0),
         Row("scale", "kubectl get pods, beyond kubectl version --client", overhead, "ms", 10.0),
     ]

@@ -31,7 +31,9 @@ def bench(
     for row in run_groups(names):
         rows.append(row)
         if output is Format.TEXT:
-            stderr.print(f"[dim]measured[/] {row.name}" if not row.error else f"[red]failed[/] {row.group}: {row.error}")
+            stderr.print(
+                f"[dim]measured[/] {row.name}" if not row.error else f"[red]failed[/] {row.group}: {row.error}"
+            )
     if output is Format.JSON:
         print_json([row.to_dict() for row in rows])
     else:

@@ -157,7 +157,7 @@ def test_describe_pod(kubectl, box):
     out = kubectl("describe", "pod", box).stdout
     for text in (
         "Status:           Running",
-        "Container ID:   podnet://",
+        "Container ID:  podnet://",
         "Started",
         "Scheduled",
         "Successfully assigned",

@@ -30,6 +30,7 @@ class LearningSwitch(app_manager.OSKenApp):  # type: ignore[misc]  # os-ken has 
 
     OFP_VERSIONS: ClassVar[list[int]] = [ofproto_v1_3.OFP_VERSION]
     hosts: ClassVar[dict[str, str]] = {}
+    trunks: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,10 +38,11 @@ class LearningSwitch(app_manager.OSKenApp):  # type: ignore[misc]  # os-ken has 
 
     @classmethod
     def read_hosts(cls, file: Path) -> None:
-        """Take over the addresses of a hosts file: a JSON object, address to MAC."""
-        cls.hosts = json.loads(file.read_text())
+        """Take over what the underlay knows: `hosts`, address to MAC, and `trunks`, the ports that lead to switches."""
+        known = json.loads(file.read_text())
+        cls.hosts, cls.trunks = known["hosts"], frozenset(known["trunks"])
 
-    @set_ev_cls(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)  # type: ignore[misc]  # untyped decorator
+    @set_ev_cls(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)  # type: ignore[untyped-decorator]  # os-ken has no types
     def on_features(self, event: Any) -> None:
         """A switch connected: start from nothing, and have it send what no flow matches."""
         datapath = event.msg.datapath
@@ -49,12 +51,20 @@ class LearningSwitch(app_manager.OSKenApp):  # type: ignore[misc]  # os-ken has 
         _delete_flows(datapath)
         to_controller = [parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, ofproto.OFPCML_NO_BUFFER)]
         _add_flow(datapath, 0, parser.OFPMatch(), to_controller, 0)
+        datapath.send_msg(parser.OFPPortDescStatsRequest(datapath, 0))
 
-    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[misc]  # untyped decorator
+    @set_ev_cls(ofp_event.EventOFPPortDescStatsReply, [CONFIG_DISPATCHER, MAIN_DISPATCHER])  # type: ignore[untyped-decorator]  # os-ken has no types
+    def on_ports(self, event: Any) -> None:
+        """The ports a switch had when it connected."""
+        for port in event.msg.body:
+            self._note_trunk(event.msg.datapath, port)
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]  # os-ken has no types
     def on_port_status(self, event: Any) -> None:
         """A port went away or lost its carrier: nobody is behind it any more."""
         datapath, desc = event.msg.datapath, event.msg.desc
         ofproto, parser = datapath.ofproto, datapath.ofproto_parser
+        self._note_trunk(datapath, desc)
         # Neither deletion meets the table-miss flow: it goes to the controller and names no in_port.
         gone = event.msg.reason == ofproto.OFPPR_DELETE or desc.state & ofproto.OFPPS_LINK_DOWN
         if gone:
@@ -62,7 +72,7 @@ class LearningSwitch(app_manager.OSKenApp):  # type: ignore[misc]  # os-ken has 
             _delete_flows(datapath, out_port=desc.port_no)
             _delete_flows(datapath, match=parser.OFPMatch(in_port=desc.port_no))
 
-    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[misc]  # untyped decorator
+    @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]  # os-ken has no types
     def on_packet_in(self, event: Any) -> None:
         """A frame that no flow matched."""
         message = event.msg
@@ -86,6 +96,13 @@ class LearningSwitch(app_manager.OSKenApp):  # type: ignore[misc]  # os-ken has 
                 _send(datapath, message.data, in_port, datapath.ofproto.OFPP_FLOOD)
             case Drop():
                 return
+
+    def _note_trunk(self, datapath: Any, port: Any) -> None:
+        trunks = self._table(datapath).trunks
+        if port.name.decode(errors="replace").rstrip("\0") in self.trunks:
+            trunks.add(port.port_no)
+        else:
+            trunks.discard(port.port_no)
 
     def _table(self, datapath: Any) -> SwitchTable:
         return self.tables.setdefault(datapath.id, SwitchTable())

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until killed."""
     arguments = argparse.ArgumentParser(prog="podnet-openflow-controller")
     arguments.add_argument("--port", type=int, default=OFP_PORT, help="the port on 127.0.0.1 that switches connect to")
-    arguments.add_argument("--hosts", type=Path, required=True, help="a JSON object: address to MAC")
+    arguments.add_argument("--hosts", type=Path, required=True, help="JSON: what `LearningSwitch.read_hosts` takes")
     options = arguments.parse_args(argv)
     set_parent_death_signal(signal.SIGTERM)
     # Before os_ken is imported: native threads, not eventlet's, which patches half of the standard library.

@@ -49,11 +49,11 @@ class OpenFlowDaemons:
         """Where ovs-vsctl finds the database."""
         return f"unix:{self.directory}/db.sock"
 
-    def start(self, hosts: Mapping[str, str]) -> None:
-        """Start all three; `hosts` maps addresses to MACs for the controller's ARP answers."""
+    def start(self, hosts: Mapping[str, str], trunks: Sequence[str]) -> None:
+        """Start all three; `hosts` (address to MAC) and `trunks` (ports) are for the controller's ARP answers."""
         self._check()
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "hosts.json").write_text(json.dumps(dict(hosts)))
+        self.set_hosts(hosts, trunks)
         database = self.directory / "conf.db"
         database.unlink(missing_ok=True)
         self._run(["ovsdb-tool", "create", str(database), str(_SCHEMA)])
@@ -63,7 +63,10 @@ class OpenFlowDaemons:
         )
         self._wait("ovsdb-server", (self.directory / "db.sock").exists)
         self.vsctl("--no-wait", "init")
-        self._spawn("ovs-vswitchd", ["ovs-vswitchd", self.database, f"--unixctl={self.directory}/vswitchd.ctl"])
+        self._spawn(
+            "ovs-vswitchd",
+            ["ovs-vswitchd", self.database, "--enable-dummy", f"--unixctl={self.directory}/vswitchd.ctl"],
+        )
         self.start_controller()
         self._wait("ovs-vswitchd", (self.directory / "vswitchd.ctl").exists)
         self._wait("controller", _controller_answers)
@@ -73,10 +76,10 @@ class OpenFlowDaemons:
         code = [sys.executable, "-m", "podnet.topology.openflow.controller", "--port", str(OFP_PORT)]
         self._spawn("controller", [*code, "--hosts", str(self.directory / "hosts.json")])
 
-    def set_hosts(self, hosts: Mapping[str, str]) -> None:
+    def set_hosts(self, hosts: Mapping[str, str], trunks: Sequence[str]) -> None:
         """Tell the controller of machines that came or went: it reads its file anew on SIGHUP."""
         new = self.directory / "hosts.json.new"
-        new.write_text(json.dumps(dict(hosts)))
+        new.write_text(json.dumps({"hosts": dict(hosts), "trunks": list(trunks)}))
         new.replace(self.directory / "hosts.json")
         controller = self._processes.get("controller")
         if controller is not None and controller.poll() is None:

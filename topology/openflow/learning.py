@@ -4,6 +4,9 @@ Each switch learns which port a MAC address was seen on. A frame to a known addr
 others are flooded. ARP requests for machines whose addresses are known are answered by the controller itself, so that
 no request floods the network (which is what an SDN does better than a bridge).
 
+Only requests that arrive straight from a machine are answered. An answer bears the absent machine's MAC as its source;
+sent out of a trunk it would teach the bridge at the other end that the machine is over here.
+
     packet-in ──► learn(source, port) ──► ARP request for a known address?  answer
                                           destination known?                install a flow, forward
                                           else                              flood
@@ -67,6 +70,7 @@ class SwitchTable:
     """What one switch has learned."""
 
     ports: dict[str, int] = field(default_factory=dict)
+    trunks: set[int] = field(default_factory=set)
 
     def learn(self, mac: str, port: int) -> bool:
         """Note where a MAC was seen; True where it was elsewhere before, so that its flows are stale."""
@@ -85,7 +89,7 @@ class SwitchTable:
 
     def decide(self, frame: Frame, known: Mapping[str, str]) -> Decision:
         """What to do with a frame whose source has been learned; `known` maps addresses to MACs."""
-        if frame.arp_target:
+        if frame.arp_target and frame.in_port not in self.trunks:
             mac = known.get(frame.arp_target, "")
             # A request for one's own address is a duplicate check or an announcement: others must see it.
             if mac and mac != frame.source and frame.arp_sender != frame.arp_target:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import base64
 
-from podnet.controlplane.api.defaults.fill import JSONObject, canonical_quantities, child, each, fill, fill_empty, present
+from podnet.controlplane.api.defaults.fill import (
+    JSONObject,
+    canonical_quantities,
+    child,
+    each,
+    fill,
+    fill_empty,
+    present,
+)
 
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -38,7 +46,9 @@ def default_secret(obj: JSONObject) -> None:
     fill_empty(obj, type="Opaque")
     plain = obj.pop("stringData", None)
     if plain:
-        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items() if isinstance(value, str)}
+        encoded = {
+            key: base64.b64encode(value.encode()).decode() for key, value in plain.items() if isinstance(value, str)
+        }
         child(obj, "data").update(encoded)
 
 

@@ -46,7 +46,7 @@ def _default_families(spec: JSONObject) -> None:
     addresses = [address for address in spec.get("clusterIPs") or () if address != "None"]
     headless = spec.get("clusterIP") == "None"
     if headless and not spec.get("selector"):
-        both = spec.get("ipFamilyPolicy") not in {"SingleStack"} and len(spec.get("ipFamilies") or ()) < 2
+        both = spec.get("ipFamilyPolicy") != "SingleStack" and len(spec.get("ipFamilies") or ()) < 2
         fill(spec, ipFamilyPolicy="RequireDualStack")
         if both:
             first = (spec.get("ipFamilies") or ["IPv4"])[0]

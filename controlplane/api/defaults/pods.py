@@ -36,11 +36,10 @@ def default_pod(pod: JSONObject) -> None:
 
 
 def default_template(owner: JSONObject) -> None:
-    """The `template` of a workload's spec."""
-    template = present(owner, "template")
-    if template is not None:
-        child(template, "metadata")
-        default_pod_spec(child(template, "spec"))
+    """The `template` of a workload's spec; it is there even where the writer forgot it, as in Go's struct."""
+    template = child(owner, "template")
+    child(template, "metadata")
+    default_pod_spec(child(template, "spec"))
 
 
 def default_pod_spec(spec: JSONObject) -> None:

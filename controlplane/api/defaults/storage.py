@@ -42,6 +42,8 @@ def default_csi_driver(obj: JSONObject) -> None:
 
 def default_csi_storage_capacity(obj: JSONObject) -> None:
     """CSIStorageCapacity: only the form of its quantities."""
-    wrapped = {"quantities": {name: obj[name] for name in ("capacity", "maximumVolumeSize") if obj.get(name) is not None}}
+    wrapped = {
+        "quantities": {name: obj[name] for name in ("capacity", "maximumVolumeSize") if obj.get(name) is not None}
+    }
     canonical_quantities(wrapped, "quantities")
     obj.update(wrapped["quantities"])

@@ -69,7 +69,8 @@ def default_replication_controller(obj: JSONObject) -> None:
         fill_empty(spec, selector=dict(labels))
         fill_empty(child(obj, "metadata"), labels=dict(labels))
     fill(spec, replicas=1)
-    default_template(spec)
+    if spec.get("template") is not None:
+        default_template(spec)
 
 
 def default_pod_template(obj: JSONObject) -> None:
@@ -103,10 +104,9 @@ def default_cron_job(obj: JSONObject) -> None:
     spec = child(obj, "spec")
     fill_empty(spec, concurrencyPolicy="Allow")
     fill(spec, suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
-    template = present(spec, "jobTemplate")
-    if template is not None:
-        child(template, "metadata")
-        _default_job_template(child(template, "spec"))
+    template = child(spec, "jobTemplate")
+    child(template, "metadata")
+    _default_job_template(child(template, "spec"))
 
 
 _CPU_AT_80: JSONObject = {

@@ -158,6 +158,8 @@ def _add(root: list[Any], path: str, value: Any) -> None:
 
 def _remove(root: list[Any], path: str) -> Any:
     container, token = _locate(root, path)
+    if container is root:
+        raise _MissingError("the whole document cannot be removed")
     if isinstance(container, list):
         return container.pop(_index(token, len(container) - 1, path))
     if token not in container:

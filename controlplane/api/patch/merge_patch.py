@@ -9,7 +9,7 @@ from typing import Any
 
 from podnet.controlplane.api.errors import bad_request
 from podnet.controlplane.api.meta import deep_copy
-from podnet.controlplane.api.patch.refusal import go_type_word
+from podnet.controlplane.api.patch.refusal import go_type_word, too_deep
 from podnet.controlplane.api.types import Object
 
 
@@ -20,7 +20,10 @@ def apply_merge_patch(doc: Object, patch: Any) -> Object:
         raise bad_request(
             f"error decoding patch: json: cannot unmarshal {word} into Go value of type map[string]interface {{}}"
         )
-    merged: Object = _merge(deep_copy(doc), deep_copy(patch))
+    try:
+        merged: Object = _merge(deep_copy(doc), deep_copy(patch))
+    except RecursionError:
+        raise too_deep() from None
     return merged
 
 

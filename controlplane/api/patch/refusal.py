@@ -6,7 +6,7 @@ Source: apiserver pkg/endpoints/handlers/patch.go.
 
 from __future__ import annotations
 
-from podnet.controlplane.api.errors import StatusError
+from podnet.controlplane.api.errors import StatusError, bad_request
 
 
 def does_not_apply(why: str) -> StatusError:
@@ -14,6 +14,11 @@ def does_not_apply(why: str) -> StatusError:
     cause = {"reason": "FieldValueInvalid", "message": why, "field": "patch"}
     message = "the server rejected our request due to an error in our request"
     return StatusError(422, "Invalid", message, {"causes": [cause]})
+
+
+def too_deep() -> StatusError:
+    """400: nested deeper than anyone means."""
+    return bad_request("error decoding patch: exceeded max depth")
 
 
 def go_type_word(value: object) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from podnet.controlplane.api.errors import bad_request, unsupported_media_type
 from podnet.controlplane.api.meta import deep_copy
 from podnet.controlplane.api.patch import list_order
-from podnet.controlplane.api.patch.refusal import does_not_apply, go_type_word
+from podnet.controlplane.api.patch.refusal import does_not_apply, go_type_word, too_deep
 from podnet.controlplane.api.schema_node import Node
 from podnet.controlplane.api.types import Object
 
@@ -45,7 +45,10 @@ def apply_strategic_merge_patch(doc: Object, patch: Any, schema: Node | None) ->
         raise bad_request(
             f"error decoding patch: json: cannot unmarshal {word} into Go value of type map[string]interface {{}}"
         )
-    merged: Object = _merge_map(deep_copy(doc), deep_copy(patch), schema)
+    try:
+        merged: Object = _merge_map(deep_copy(doc), deep_copy(patch), schema)
+    except RecursionError:
+        raise too_deep() from None
     return merged
 
 

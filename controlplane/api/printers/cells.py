@@ -35,7 +35,9 @@ class Printer:
 
 
 def printer(
-    columns: str, cells: Callable[[Object, float], list[Any]], conditions: Callable[[Object], list[dict[str, str]]] | None = None
+    columns: str,
+    cells: Callable[[Object, float], list[Any]],
+    conditions: Callable[[Object], list[dict[str, str]]] | None = None,
 ) -> Printer:
     """A printer from the columns' notation."""
     definitions = tuple(parse_column(text.strip()) for text in columns.split(","))

@@ -101,7 +101,8 @@ def _event(obj: Object, now: float) -> list[Any]:
 
 def _resource_quota(obj: Object, now: float) -> list[Any]:
     used = part(obj, "status", "used")
-    requests, limits = [], []
+    requests: list[str] = []
+    limits: list[str] = []
     for resource, hard in sorted(part(obj, "status", "hard").items()):
         text = f"{resource}: {used.get(resource, '0')}/{hard}"
         (limits if resource.startswith("limits") else requests).append(text)
@@ -135,7 +136,7 @@ def _runtime_class(obj: Object, now: float) -> list[Any]:
 
 
 def _component_status(obj: Object, _: float) -> list[Any]:
-    row = next((row for row in items(obj, "conditions") if row.get("type") == "Healthy"), {})
+    row: dict[str, Any] = next((row for row in items(obj, "conditions") if row.get("type") == "Healthy"), {})
     status = {"True": "Healthy", "False": "Unhealthy"}.get(row.get("status") or "", "Unknown")
     return [name(obj), status, row.get("message") or "", row.get("error") or ""]
 
@@ -152,9 +153,7 @@ def _api_service(obj: Object, now: float) -> list[Any]:
     return [name(obj), where, text, age(obj, now)]
 
 
-_EVENTS = printer(
-    "Last Seen, Type, Reason, Object, +Subobject, +Source, Message, +First Seen, +Count, +Name", _event
-)
+_EVENTS = printer("Last Seen, Type, Reason, Object, +Subobject, +Source, Message, +First Seen, +Count, +Name", _event)
 _CREATED = printer("Name, Created At:date", _created)
 
 PRINTERS: dict[str, Printer] = {

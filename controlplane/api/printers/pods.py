@@ -140,7 +140,7 @@ _FINISHED = {
 
 
 def _conditions(pod: Object) -> list[dict[str, str]]:
-    """kubectl greys a finished pod's row with these."""
+    """The row conditions of a finished pod, by which kubectl may grey it."""
     phase = part(pod, "status").get("phase") or ""
     if phase not in _FINISHED:
         return []

@@ -39,21 +39,35 @@ def _template(obj: Object) -> list[str]:
 
 
 def _pod_template(obj: Object, _: float) -> list[Any]:
-    return [name(obj), *containers(part(obj, "template", "spec")), labels(part(obj, "template", "metadata").get("labels"))]
+    return [
+        name(obj),
+        *containers(part(obj, "template", "spec")),
+        labels(part(obj, "template", "metadata").get("labels")),
+    ]
 
 
 def _replicas(selector_text: Callable[[Any], str]) -> Callable[[Object, float], list[Any]]:
     """Cells of ReplicaSets and ReplicationControllers, which differ in the form of their selector."""
 
     def cells(obj: Object, now: float) -> list[Any]:
-        counts = [_number(obj, "spec", "replicas"), _number(obj, "status", "replicas"), _number(obj, "status", "readyReplicas")]
+        counts = [
+            _number(obj, "spec", "replicas"),
+            _number(obj, "status", "replicas"),
+            _number(obj, "status", "readyReplicas"),
+        ]
         return [name(obj), *counts, age(obj, now), *_template(obj), selector_text(part(obj, "spec").get("selector"))]
 
     return cells
 
 
 def _daemon_set(obj: Object, now: float) -> list[Any]:
-    counts = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
+    counts = (
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
     return [
         name(obj),
         *(_number(obj, "status", count) for count in counts),
@@ -110,7 +124,9 @@ def _job_status(obj: Object) -> str:
 def _job(obj: Object, now: float) -> list[Any]:
     spec, status = part(obj, "spec"), part(obj, "status")
     done, wanted, parallel = status.get("succeeded") or 0, spec.get("completions"), spec.get("parallelism") or 0
-    completions = f"{done}/{wanted}" if wanted is not None else f"{done}/1" + (f" of {parallel}" if parallel > 1 else "")
+    completions = (
+        f"{done}/{wanted}" if wanted is not None else f"{done}/1" + (f" of {parallel}" if parallel > 1 else "")
+    )
     duration = ""
     if status.get("startTime"):
         end = timestamps.parse_time(status["completionTime"]) if status.get("completionTime") else now

@@ -36,14 +36,18 @@ def is_protobuf(content_type: str) -> bool:
 def decode(body: bytes) -> Object:
     """The object a protobuf body carries, with `apiVersion` and `kind`. Raises StatusError 400 or 415."""
     if not body.startswith(_MAGIC):
-        raise errors.bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+        raise errors.bad_request(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+        )
     try:
         api_version, kind, raw, encoding = _envelope(body[len(_MAGIC) :])
         if encoding:
             raise errors.unsupported_media_type(f'the content encoding "{encoding}" of the message is not supported')
         name = message_of(api_version, kind)
         if name is None:
-            raise errors.bad_request(f'no kind "{kind}" is registered for version "{api_version}" in the protobuf scheme')
+            raise errors.bad_request(
+                f'no kind "{kind}" is registered for version "{api_version}" in the protobuf scheme'
+            )
         fields = decode_message(name, raw, 0)
     except (WireError, UnicodeDecodeError, ValueError) as error:
         raise errors.bad_request(f"the object provided is not a valid protobuf message: {error}") from error

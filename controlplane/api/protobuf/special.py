@@ -6,14 +6,14 @@ Source: apimachinery meta/v1 time_proto.go and micro_time_proto.go, api/resource
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
 
 from podnet.controlplane.api.protobuf.wire import WireError, read_fields, read_varint
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def signed64(value: int) -> int:
@@ -45,13 +45,13 @@ def _numbers(data: bytes) -> dict[int, int]:
     return {number: value for number, value in read_fields(data) if isinstance(value, int)}
 
 
-def _moment(data: bytes) -> tuple[datetime.datetime, int] | None:
+def _moment(data: bytes) -> tuple[dt.datetime, int] | None:
     """The seconds and nanoseconds of a Timestamp; None for Go's zero time, which is an empty message."""
     fields = _numbers(data)
     if not fields:
         return None
     try:
-        moment = _EPOCH + datetime.timedelta(seconds=signed64(fields.get(1, 0)))
+        moment = _EPOCH + dt.timedelta(seconds=signed64(fields.get(1, 0)))
     except OverflowError:
         raise WireError("a time lies outside the years 1 to 9999") from None
     return moment, signed32(fields.get(2, 0))

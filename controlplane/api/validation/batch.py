@@ -62,7 +62,14 @@ def validate_job_update(new: Object, old: Object) -> list[Cause]:
     """What makes a Job this Job does not change; a suspended one may still be told where to run."""
     after, before = part(new, "spec"), part(old, "spec")
     causes: list[Cause] = []
-    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+    for name in (
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ):
         causes += immutable(after, before, name, "spec")
     if after.get("completions") != before.get("completions"):
         elastic = (
@@ -88,9 +95,15 @@ def validate_cron_job(obj: Object) -> list[Cause]:
         causes += validate_schedule(schedule, "spec.schedule")
     zone = spec.get("timeZone")
     if "TZ" in schedule and zone:
-        causes.append(invalid_value("spec.schedule", schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule"))
+        causes.append(
+            invalid_value("spec.schedule", schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule")
+        )
     if zone is not None and (not zone or zone.lower() == "local"):
-        text = "timeZone must be nil or non-empty string" if not zone else "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        text = (
+            "timeZone must be nil or non-empty string"
+            if not zone
+            else "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        )
         causes.append(invalid_value("spec.timeZone", zone, text))
     causes += non_negative(spec, "startingDeadlineSeconds", "spec")
     causes += one_of(spec, "concurrencyPolicy", "spec", ("Allow", "Forbid", "Replace"), must=True)
@@ -128,7 +141,11 @@ def _cron_problem(field: str, bounds: tuple[int, int], words: tuple[str, ...]) -
     for item in field.split(","):
         span, slash, step = item.partition("/")
         if slash and (not step.isdigit() or int(step) == 0):
-            return f"step of range should be a positive number: {item}" if step == "0" else f"failed to parse int from {step}"
+            return (
+                f"step of range should be a positive number: {item}"
+                if step == "0"
+                else f"failed to parse int from {step}"
+            )
         if span in {"*", "?"}:
             continue
         first, dash, last = span.partition("-")

@@ -90,7 +90,9 @@ def _validate_owners(metadata: dict[str, Any]) -> list[Cause]:
         path = f"metadata.ownerReferences[{index}]"
         version = (owner.get("apiVersion") or "").rpartition("/")[2]
         if not version:
-            causes.append(invalid_value(f"{path}.apiVersion", owner.get("apiVersion") or "", "version must not be empty"))
+            causes.append(
+                invalid_value(f"{path}.apiVersion", owner.get("apiVersion") or "", "version must not be empty")
+            )
         causes += [
             invalid_value(f"{path}.{field}", "", "must not be empty")
             for field in ("kind", "name", "uid")
@@ -101,7 +103,7 @@ def _validate_owners(metadata: dict[str, Any]) -> list[Cause]:
         if owner.get("controller"):
             if controller:
                 text = (
-                    "Only one reference can have Controller set to true. Found \"true\" in references for "
+                    'Only one reference can have Controller set to true. Found "true" in references for '
                     f"{controller} and {owner.get('name') or ''}"
                 )
                 causes.append(invalid_value("metadata.ownerReferences", metadata["ownerReferences"], text))

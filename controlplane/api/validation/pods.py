@@ -162,7 +162,9 @@ def validate_template(template: JSONObject, path: str) -> list[Cause]:
     causes += validate_annotations(metadata.get("annotations"), f"{path}.annotations")
     causes += validate_pod_spec(part(template, "spec"), f"{path}.spec")
     if part(template, "spec").get("ephemeralContainers"):
-        causes.append(forbidden_field(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"))
+        causes.append(
+            forbidden_field(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
+        )
     return causes
 
 
@@ -216,7 +218,9 @@ def _validate_added_tolerations(after: JSONObject, before: JSONObject) -> list[C
 
 def _validate_fewer_gates(after: JSONObject, before: JSONObject) -> list[Cause]:
     old = {gate.get("name") for _, gate in objects(before, "schedulingGates")}
-    added = sorted(gate.get("name") or "" for _, gate in objects(after, "schedulingGates") if gate.get("name") not in old)
+    added = sorted(
+        gate.get("name") or "" for _, gate in objects(after, "schedulingGates") if gate.get("name") not in old
+    )
     if not added:
         return []
     text = f"only deletion is allowed, but found new scheduling gate '{added[0]}'"
@@ -300,9 +304,17 @@ def validate_ephemeral_update(new: Object, old: Object) -> list[Cause]:
     for _, row in objects(part(old, "spec"), "ephemeralContainers"):
         name = row.get("name")
         if name not in after:
-            causes.append(forbidden_field("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be removed\n'))
+            causes.append(
+                forbidden_field(
+                    "spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be removed\n'
+                )
+            )
         elif after[name] != row:
-            causes.append(forbidden_field("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be changed\n'))
+            causes.append(
+                forbidden_field(
+                    "spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be changed\n'
+                )
+            )
     spec = part(new, "spec")
     volumes, _ = validate_volumes(spec, "spec")
     rows = validate_containers(spec, "spec", volumes)

@@ -45,7 +45,7 @@ def validate_probes(container: JSONObject, path: str) -> list[Cause]:
 
 
 def validate_lifecycle(container: JSONObject, path: str) -> list[Cause]:
-    """postStart and preStop."""
+    """The hooks postStart and preStop."""
     causes: list[Cause] = []
     for name in ("postStart", "preStop"):
         handler = part(container, "lifecycle").get(name)

@@ -10,7 +10,7 @@ from typing import Any
 from podnet.controlplane.api import names
 from podnet.controlplane.api.errors import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 from podnet.controlplane.api.validation.metadata import validate_labels
-from podnet.controlplane.api.validation.values import JSONObject, objects, part, strings, texts
+from podnet.controlplane.api.validation.values import JSONObject, objects, one_of, part, strings, texts
 
 _VALUES_NEEDED = "must be specified when `operator` is 'In' or 'NotIn'"
 _VALUES_UNWANTED = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
@@ -70,9 +70,16 @@ def validate_node_selector_term(term: JSONObject, path: str) -> list[Cause]:
     for index, row in objects(term, "matchFields"):
         where = f"{path}.matchFields[{index}]"
         if row.get("operator") not in {"In", "NotIn"}:
-            causes.append(invalid_value(f"{where}.operator", row.get("operator") or "", "not a valid selector operator"))
+            causes.append(
+                invalid_value(f"{where}.operator", row.get("operator") or "", "not a valid selector operator")
+            )
         elif len(row.get("values") or ()) != 1:
-            causes.append(required(f"{where}.values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"))
+            causes.append(
+                required(
+                    f"{where}.values",
+                    "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+                )
+            )
         if row.get("key") != "metadata.name":
             causes.append(invalid_value(f"{where}.key", row.get("key") or "", "not a valid field selector key"))
     return causes
@@ -145,7 +152,9 @@ def validate_tolerations(spec: JSONObject, path: str) -> list[Cause]:
             ]
         elif operator == "Exists":
             if value:
-                causes.append(invalid_value(f"{where}.operator", row, "value must be empty when `operator` is 'Exists'"))
+                causes.append(
+                    invalid_value(f"{where}.operator", row, "value must be empty when `operator` is 'Exists'")
+                )
         else:
             causes.append(not_supported(f"{where}.operator", operator, ["Equal", "Exists"]))
         if effect and effect not in _EFFECTS:
@@ -177,7 +186,6 @@ def validate_topology_spread(spec: JSONObject, path: str) -> list[Cause]:
                 text = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
                 causes.append(invalid_value(f"{where}.minDomains", minimum, text))
         for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
-            if row.get(name) is not None and row[name] not in {"Honor", "Ignore"}:
-                causes.append(not_supported(f"{where}.{name}", row[name], ["Honor", "Ignore"]))
+            causes += one_of(row, name, where, ("Honor", "Ignore"))
         causes += validate_label_selector(row.get("labelSelector"), f"{where}.labelSelector")
     return causes

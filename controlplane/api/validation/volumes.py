@@ -70,9 +70,8 @@ def _validate_source(volume: JSONObject, path: str) -> list[Cause]:
         causes += _validate_files(source, where)
     elif name == "projected":
         causes += _validate_projected(source, where)
-    elif name == "emptyDir" and source.get("sizeLimit") is not None:
-        if validate_quantity(source["sizeLimit"], where):
-            causes.append(forbidden_field(f"{where}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
+    elif name == "emptyDir" and validate_quantity(source.get("sizeLimit", "0"), where):
+        causes.append(forbidden_field(f"{where}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
     return causes
 
 
@@ -101,7 +100,11 @@ def _validate_files(source: JSONObject, path: str) -> list[Cause]:
         if field_ref is not None:
             causes += validate_field_ref(part(item, "fieldRef"), f"{where}.fieldRef", _FILE_FIELDS)
             if resource_ref is not None:
-                causes.append(invalid_value(where, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
+                causes.append(
+                    invalid_value(
+                        where, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"
+                    )
+                )
         elif resource_ref is not None:
             causes += validate_resource_ref(part(item, "resourceFieldRef"), f"{where}.resourceFieldRef", volume=True)
         else:
@@ -119,9 +122,7 @@ def _validate_projected(source: JSONObject, path: str) -> list[Cause]:
         if not given:
             causes.append(required(where, "must specify a projected volume type"))
             continue
-        causes += [
-            forbidden_field(f"{where}.{name}", "may not specify more than 1 volume type") for name in given[1:]
-        ]
+        causes += [forbidden_field(f"{where}.{name}", "may not specify more than 1 volume type") for name in given[1:]]
         name, row = given[0], part(projection, given[0])
         place = f"{where}.{name}"
         if name in {"secret", "configMap"}:

@@ -49,7 +49,7 @@ def _selector_and_template(obj: Object, kind: str) -> list[Cause]:
             causes.append(invalid_value("spec.selector", selector, _EMPTY.format(kind)))
     template = part(spec, "template")
     labels = part(template, "metadata").get("labels") or {}
-    if selector is not None and not is_empty_selector(selector):
+    if selector is None or not is_empty_selector(selector):
         try:
             matches = selectors.from_label_selector_object(selector).matches(labels)
         except StatusError:
@@ -180,7 +180,11 @@ def validate_daemon_set(obj: Object) -> list[Cause]:
         causes.append(invalid_value(f"{path}.maxSurge", surge, text))
     if not percent_value(unavailable) and not percent_value(surge):
         causes.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
-    return causes + _not_more_than_all(unavailable, f"{path}.maxUnavailable") + _not_more_than_all(surge, f"{path}.maxSurge")
+    return (
+        causes
+        + _not_more_than_all(unavailable, f"{path}.maxUnavailable")
+        + _not_more_than_all(surge, f"{path}.maxSurge")
+    )
 
 
 def validate_stateful_set(obj: Object) -> list[Cause]:

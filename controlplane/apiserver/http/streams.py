@@ -268,7 +268,13 @@ async def _relay(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebS
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
     if not downstream.closed:
-        await downstream.close(code=upstream.close_code or WSCloseCode.OK)
+        await downstream.close(code=closing_code(upstream.close_code))
+
+
+def closing_code(code: int | None) -> int:
+    """The code to close the client's side with. 1005, 1006 and 1015 are never on the wire (RFC 6455 section 7.4.1): the
+    kubelet hung up before it had our answer to its close, after everything had come."""
+    return WSCloseCode.OK if code in (None, 1005, 1006, 1015) else int(code)
 
 
 async def _pull(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse) -> None:

@@ -88,7 +88,8 @@ def layer_files(have: Mapping[str, str | None]) -> dict[str, dict[str, LayerFile
     }
     layers["pause"]["pause"] = launcher("pause")
     layers["nginx"] |= {
-        "docker-entrypoint.sh": LayerFile('#!/bin/sh\nexec "$@"\n', 0o755),
+        "docker-entrypoint.sh": launcher("docker-entrypoint"),
+        "docker-entrypoint.d/": LayerFile(""),
         "usr/sbin/nginx": launcher("nginx"),
         "usr/share/nginx/html/index.html": LayerFile(pages.NGINX_WELCOME),
         "usr/share/nginx/html/50x.html": LayerFile(pages.NGINX_50X),

@@ -232,7 +232,8 @@ class PodRuntime:
         try:
             return catalogue.resolve(image).ref
         except catalogue.UnknownImageError as error:
-            raise RuntimeServiceError("ErrImagePull", str(error)) from error
+            invalid = isinstance(error, catalogue.InvalidImageNameError)
+            raise RuntimeServiceError("InvalidImageName" if invalid else "ErrImagePull", str(error)) from error
 
     async def list_images(self) -> list[str]:
         """As CRI."""
@@ -372,9 +373,9 @@ class PodRuntime:
         """As CRI. The id is `<container>/<exec>`."""
         sandbox, container = self._container(container_id)
         if container.status.state is not ContainerState.RUNNING:
-            raise RuntimeServiceError("NotRunning", f'container "{container_id}" is not running')
+            raise RuntimeServiceError("ExecError", f'container "{container_id}" is not running')
         if not command:
-            raise RuntimeServiceError("StartError", "exec needs a command")
+            raise RuntimeServiceError("ExecError", "exec needs a command")
         exec_id = secrets.token_hex(8)
         message = {"op": "exec", "id": container_id, "exec": exec_id, "argv": list(command), "tty": tty}
         near, far = open_exec_streams(stdin=stdin and not tty, stdout=stdout and not tty, stderr=stderr and not tty)
@@ -398,10 +399,10 @@ class PodRuntime:
             return await shimclient.request(sandbox.files.socket, message, descriptors)
         except ShimError as error:
             if error.reason == "NotRunning":
-                raise RuntimeServiceError("NotRunning", f'container "{message["id"]}" is not running') from error
-            raise RuntimeServiceError("StartError", f"{_RUNC_EXEC}{error}: unknown") from error
+                raise RuntimeServiceError("ExecError", f'container "{message["id"]}" is not running') from error
+            raise RuntimeServiceError("ExecError", f"{_RUNC_EXEC}{error}: unknown") from error
         except ShimGoneError as error:
-            raise RuntimeServiceError("NotRunning", f"sandbox is not running: {error}") from error
+            raise RuntimeServiceError("ExecError", f"sandbox is not running: {error}") from error
 
     async def wait_exec(self, process: ExecProcess) -> int:
         """As CRI. When the whole pod goes, its execs were killed."""

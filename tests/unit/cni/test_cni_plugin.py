@@ -199,9 +199,7 @@ async def test_configured_ranges_win_over_the_node_subnet(world):
     world.subnet_env.unlink()
     conf = {"ipam": {"ranges": [[{"subnet": "172.16.0.0/24", "gateway": "172.16.0.254"}]]}, "mtu": 1400}
     result = await world.ok("ADD", **conf)
-    assert result["ips"][0] == {"interface": 2, "address": "172.16.0.1/24", "gateway": "172.16.0.254"} or (
-        result["ips"][0]["address"] == "172.16.0.1/24"
-    )
+    assert result["ips"] == [{"interface": 2, "address": "172.16.0.1/24", "gateway": "172.16.0.254"}]
     assert world.kernel.observe("/pod1").link("eth0").mtu == 1400
 
 
@@ -248,7 +246,10 @@ async def test_layer_two_only(world):
 async def test_routes_of_the_configuration(world):
     ipam = {"subnet": "10.7.0.0/24", "routes": [{"dst": "192.168.0.0/16"}, {"dst": "0.0.0.0/0", "gw": "10.7.0.9"}]}
     result = await world.ok("ADD", ipam=ipam)
-    assert result["routes"] == [{"dst": "192.168.0.0/16", "gw": "10.7.0.1"}, {"dst": "0.0.0.0/0", "gw": "10.7.0.9"}]
+    assert result["routes"] == [{"dst": "192.168.0.0/16"}, {"dst": "0.0.0.0/0", "gw": "10.7.0.9"}]
+    made = {(str(r.destination), str(r.gateway)) for r in world.kernel.observe("/pod1").routes if r.gateway}
+    assert made == {("192.168.0.0/16", "10.7.0.1"), ("0.0.0.0/0", "10.7.0.9")}
+    await world.ok("CHECK", ipam=ipam, prevResult=result)
 
 
 BREAKAGES = {

@@ -99,7 +99,9 @@ async def test_a_corrupt_file_is_refused(tmp_path: Path, damage: object) -> None
     damage(path)
     bytes_before = path.read_bytes()
     for _ in range(2):
-        with pytest.raises(StoreOpenError, match="is corrupt: .*; move it away or put a good copy in its place") as error:
+        with pytest.raises(
+            StoreOpenError, match=r"is corrupt: .*; move it away or put a good copy in its place"
+        ) as error:
             SQLiteStore(tmp_path)
         assert str(path) in str(error.value)
     assert path.read_bytes() == bytes_before
@@ -211,4 +213,13 @@ async def test_compaction_really_frees_rows(tmp_path: Path) -> None:
         current = await store.update("/a", str(number).encode(), current.mod_revision)
     await store.compact(current.mod_revision)
     assert store._connection.execute("SELECT count(*) FROM log").fetchone()[0] == 2
+    await store.close()
+
+
+async def test_a_key_that_is_no_text_harms_nobody(tmp_path: Path) -> None:
+    """The caller is told; the writer goes on."""
+    store = SQLiteStore(tmp_path)
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        await store.create("/bad\ud800", b"")
+    assert (await store.create("/good", b"")).mod_revision == await store.revision()
     await store.close()

@@ -166,9 +166,7 @@ class SQLiteMachine(StoreMachine):
     driver = "sqlite"
 
 
-_LIMITS = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+_LIMITS = settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TestMemoryStoreModel = StoreMachine.TestCase
 TestMemoryStoreModel.settings = _LIMITS
 TestSQLiteStoreModel = SQLiteMachine.TestCase

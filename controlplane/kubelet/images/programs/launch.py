@@ -19,6 +19,7 @@ PROGRAMS = {
     "agnhost": "agnhost",
     "coredns": "reserved",
     "curl": "curl",
+    "docker-entrypoint": "docker_entrypoint",
     "echo-basic": "echo_basic",
     "echoserver": "echoserver",
     "hello-app": "hello_app",
@@ -66,6 +67,29 @@ def call(name: str, argv: Sequence[str]) -> int:
 
         traceback.print_exc()
         return 1
+
+
+def become(argv: Sequence[str]) -> int:
+    """End in another command: called here when it is a catalogue program, executed otherwise. Returns only when it
+    was called, or is not there (127) or may not be executed (126)."""
+    import os
+    import shutil
+
+    path = shutil.which(argv[0])
+    name = program_name(path) if path else ""
+    if name in PROGRAMS:
+        sys.argv = list(argv)
+        set_title(argv)
+        return call(name, argv)
+    sys.stdout.flush()
+    try:
+        os.execvp(argv[0], list(argv))
+    except FileNotFoundError:
+        print(f"exec: {argv[0]}: not found", file=sys.stderr)
+        return 127
+    except OSError as error:
+        print(f"exec: {argv[0]}: {error.strerror}", file=sys.stderr)
+        return 126
 
 
 def preload() -> None:

@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
         print("app version 2.47 (podnet)")
         return 0
     name = argv[1]
+    _end_on_sigterm()
     if name in UNSUPPORTED:
         print(f"Error: podnet's agnhost does not have the command {name!r}", file=sys.stderr)
         return 1
@@ -56,6 +57,14 @@ def main(argv: list[str]) -> int:
     except FlagError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+
+
+def _end_on_sigterm() -> None:
+    """As a Go program: SIGTERM ends it with code 2 even where it is PID 1, unless the subcommand handles it."""
+    import os
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(2))
 
 
 def preload() -> None:
