@@ -12,7 +12,7 @@ certificates); a subject's CN is the user and its O are the groups, as the API s
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALIDITY = datetime.timedelta(days=3650)
+VALIDITY = dt.timedelta(days=3650)
 """A lab must not stop because a certificate ran out; upstream's authority lives as long."""
 
-CLOCK_SKEW = datetime.timedelta(hours=1)
+CLOCK_SKEW = dt.timedelta(hours=1)
 """Certificates begin this much in the past, so that a virtual machine with a slow clock accepts them."""
 
 COMPONENTS = {
@@ -90,7 +90,9 @@ def write_kubeconfig(path: Path, *, cluster_name: str, server: str, pki_dir: Pat
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": name, "cluster": {"certificate-authority-data": _embed(pki_dir / "ca.crt"), "server": server}}],
+        "clusters": [
+            {"name": name, "cluster": {"certificate-authority-data": _embed(pki_dir / "ca.crt"), "server": server}}
+        ],
         "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-{user}"}}],
         "current-context": name,
         "preferences": {},
@@ -147,13 +149,15 @@ def _ensure_leaf(pki_dir: Path, file_name: str, spec: CertificateSpec) -> None:
     authority = x509.load_pem_x509_certificate((pki_dir / "ca.crt").read_bytes())
     authority_key = serialization.load_pem_private_key((pki_dir / "ca.key").read_bytes(), None)
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{pki_dir / 'ca.key'}: not an ECDSA key")
+        raise ValueError(f"{pki_dir / 'ca.key'}: not an ECDSA key")  # noqa: TRY004 - it is the file that is wrong
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _leaf(spec, authority, key.public_key()).sign(authority_key, hashes.SHA256())
     _write_pair(pki_dir, file_name, certificate, key)
 
 
-def _leaf(spec: CertificateSpec, authority: x509.Certificate, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _leaf(
+    spec: CertificateSpec, authority: x509.Certificate, public: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in spec.organizations]
     attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, spec.common_name))
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] * spec.client + [ExtendedKeyUsageOID.SERVER_AUTH] * spec.server
@@ -191,7 +195,7 @@ def _alternative_names(spec: CertificateSpec) -> list[x509.GeneralName]:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -209,7 +213,7 @@ def _covers(path: Path, spec: CertificateSpec) -> bool:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError:
         return False
-    if certificate.not_valid_after_utc <= datetime.datetime.now(datetime.UTC):
+    if certificate.not_valid_after_utc <= dt.datetime.now(dt.UTC):
         return False
     wanted = _alternative_names(spec)
     if not wanted:
@@ -226,9 +230,7 @@ def _ensure_signing_key(pki_dir: Path) -> None:
         return
     key = ec.generate_private_key(ec.SECP256R1())
     _write(pki_dir / "sa.key", _private_pem(key), 0o600)
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     _write(pki_dir / "sa.pub", public, 0o644)
 
 

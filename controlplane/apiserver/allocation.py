@@ -36,7 +36,9 @@ def used_addresses(services: Iterable[Object]) -> set[str]:
     used: set[str] = set()
     for service in services:
         spec = service.get("spec") or {}
-        used.update(address for address in spec.get("clusterIPs") or [spec.get("clusterIP")] if address and address != "None")
+        used.update(
+            address for address in spec.get("clusterIPs") or [spec.get("clusterIP")] if address and address != "None"
+        )
     return used
 
 
@@ -45,7 +47,9 @@ def used_node_ports(services: Iterable[Object]) -> set[tuple[str, int]]:
     used: set[tuple[str, int]] = set()
     for service in services:
         spec = service.get("spec") or {}
-        used.update((port.get("protocol", "TCP"), port["nodePort"]) for port in spec.get("ports") or () if port.get("nodePort"))
+        used.update(
+            (port.get("protocol", "TCP"), port["nodePort"]) for port in spec.get("ports") or () if port.get("nodePort")
+        )
         if spec.get("healthCheckNodePort"):
             used.add(("TCP", spec["healthCheckNodePort"]))
     return used
@@ -68,13 +72,14 @@ def allocate(new: Object, old: Object | None, others: Iterable[Object], ranges: 
 
 def needs_address(spec: dict[str, Any]) -> bool:
     """ExternalName has none, headless says None."""
-    return spec.get("type", "ClusterIP") != "ExternalName" and spec.get("clusterIP") != "None"
+    kind: str = spec.get("type", "ClusterIP")
+    return kind != "ExternalName" and bool(spec.get("clusterIP") != "None")
 
 
 def needs_node_ports(spec: dict[str, Any]) -> bool:
     """NodePort and LoadBalancer, unless the latter says it does not want them."""
-    kind = spec.get("type", "ClusterIP")
-    return kind == "NodePort" or (kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True))
+    kind: str = spec.get("type", "ClusterIP")
+    return kind == "NodePort" or (kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False)
 
 
 def _carry_over(spec: dict[str, Any], old: dict[str, Any]) -> None:
@@ -84,7 +89,11 @@ def _carry_over(spec: dict[str, Any], old: dict[str, Any]) -> None:
             if old.get(field):
                 spec[field] = old[field]
     if needs_node_ports(old) and needs_node_ports(spec):
-        held = {(port.get("protocol", "TCP"), port["port"]): port["nodePort"] for port in old.get("ports") or () if port.get("nodePort")}
+        held = {
+            (port.get("protocol", "TCP"), port["port"]): port["nodePort"]
+            for port in old.get("ports") or ()
+            if port.get("nodePort")
+        }
         said = {port.get("nodePort") for port in spec.get("ports") or ()}
         for port in spec.get("ports") or ():
             node_port = held.get((port.get("protocol", "TCP"), port.get("port")))
@@ -107,7 +116,7 @@ def _allocate_address(new: Object, old: Object | None, used: set[str], ranges: S
     if not wanted:
         wanted = _lowest_free(used, ranges)
         if not wanted:
-            detail = f"failed to allocate a serviceIP: range is full"
+            detail = "failed to allocate a serviceIP: range is full"
             return [Cause("InternalError", f"Internal error: {detail}", "spec.clusterIPs")]
         spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
         return []
@@ -181,7 +190,13 @@ def _allocate_node_ports(spec: dict[str, Any], taken: set[tuple[str, int]], limi
             continue
         free = next((value for value in range(limits[0], limits[1] + 1) if value not in busy), None)
         if free is None:
-            causes.append(Cause("InternalError", "Internal error: failed to allocate a nodePort: range is full", f"spec.ports[{index}].nodePort"))
+            causes.append(
+                Cause(
+                    "InternalError",
+                    "Internal error: failed to allocate a nodePort: range is full",
+                    f"spec.ports[{index}].nodePort",
+                )
+            )
             break
         busy.add(free)
         port["nodePort"] = free
@@ -190,7 +205,8 @@ def _allocate_node_ports(spec: dict[str, Any], taken: set[tuple[str, int]], limi
 
 
 def _needs_health_port(spec: dict[str, Any]) -> bool:
-    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    kind, policy = str(spec.get("type")), str(spec.get("externalTrafficPolicy"))
+    return kind == "LoadBalancer" and policy == "Local"
 
 
 def _allocate_health_port(spec: dict[str, Any], taken: set[tuple[str, int]], limits: tuple[int, int]) -> list[Cause]:

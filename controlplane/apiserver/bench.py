@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import uvloop
@@ -74,9 +74,9 @@ def bench_watch(duration_s: float = 5.0, watches: int = WATCHES, events_per_s: i
     """Latency of ConfigMap events to many watches of all ConfigMaps; then of a bare fan-out."""
     path = "/api/v1/configmaps?watch=true&resourceVersion=0"
     with _server(_serve_registry, events_per_s) as port:
-        p50, p99, lost = _run(_watch_load(port, path, duration_s, watches, events_per_s))
+        p50, p99, lost = _run(_watch_load(port, path, duration_s, watches))
     with _server(_serve_bare_watch, events_per_s) as port:
-        reference50, reference99, _ = _run(_watch_load(port, path, duration_s, watches, events_per_s))
+        reference50, reference99, _ = _run(_watch_load(port, path, duration_s, watches))
     return WatchResult(p50, p99, reference50, reference99, lost)
 
 
@@ -157,7 +157,7 @@ async def _ticks(events_per_s: int) -> AsyncIterator[float]:
 
 
 async def _serve_bare(ready: Connection, size: int) -> None:
-    """aiohttp alone: one handler that answers a JSON body of `size` bytes."""
+    """Aiohttp alone: one handler that answers a JSON body of `size` bytes."""
     document = {"data": "x" * max(size - 11, 0)}
 
     async def handle(_: web.BaseRequest) -> web.Response:
@@ -168,7 +168,7 @@ async def _serve_bare(ready: Connection, size: int) -> None:
 
 
 async def _serve_bare_watch(ready: Connection, events_per_s: int) -> None:
-    """aiohttp alone: every stream gets a line `events_per_s` times a second."""
+    """Aiohttp alone: every stream gets a line `events_per_s` times a second."""
     streams: set[asyncio.Queue[bytes]] = set()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -186,7 +186,8 @@ async def _serve_bare_watch(ready: Connection, events_per_s: int) -> None:
     await _serve(web.Server(handle, access_log=None, handler_cancellation=True), ready)
     async for sent in _ticks(events_per_s):
         line = b'{"type":"MODIFIED","object":{"metadata":{"name":"%b"},"data":{"sent":"%b"}}}\n' % (
-            b"x" * 250, repr(sent).encode(),
+            b"x" * 250,
+            repr(sent).encode(),
         )
         for queue in streams:
             queue.put_nowait(line)
@@ -206,7 +207,7 @@ class _Getter(asyncio.Protocol):
         self.failed = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
+        self._transport = cast("asyncio.WriteTransport", transport)
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -228,9 +229,7 @@ class _Getter(asyncio.Protocol):
 async def _load(port: int, path: str, duration_s: float, connections: int) -> tuple[float, int]:
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n\r\n".encode()
     loop = asyncio.get_running_loop()
-    pairs = [
-        await loop.create_connection(lambda: _Getter(request), "127.0.0.1", port) for _ in range(connections)
-    ]
+    pairs = [await loop.create_connection(lambda: _Getter(request), "127.0.0.1", port) for _ in range(connections)]
     await asyncio.sleep(0.3)  # the first requests warm caches
     before, began = sum(getter.answers for _, getter in pairs), loop.time()
     await asyncio.sleep(duration_s)
@@ -251,7 +250,7 @@ class _Watcher(asyncio.Protocol):
         self.ages: list[float] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
+        self._transport = cast("asyncio.WriteTransport", transport)
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -271,9 +270,7 @@ class _Watcher(asyncio.Protocol):
         self._tail = last
 
 
-async def _watch_load(
-    port: int, path: str, duration_s: float, watches: int, events_per_s: int
-) -> tuple[float, float, int]:
+async def _watch_load(port: int, path: str, duration_s: float, watches: int) -> tuple[float, float, int]:
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n\r\n".encode()
     loop = asyncio.get_running_loop()
     pairs = [await loop.create_connection(lambda: _Watcher(request), "127.0.0.1", port) for _ in range(watches)]

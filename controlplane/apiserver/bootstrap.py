@@ -11,7 +11,14 @@ from typing import Any
 
 from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.resources import (
-    APISERVICES, ENDPOINTS, ENDPOINTSLICES, NAMESPACES, PRIORITYCLASSES, RESOURCES, SERVICEACCOUNTS, SERVICES,
+    APISERVICES,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    PRIORITYCLASSES,
+    RESOURCES,
+    SERVICEACCOUNTS,
+    SERVICES,
 )
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.options import WriteOptions
@@ -20,7 +27,8 @@ from podnet.controlplane.apiserver.registry import Registry
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 SYSTEM_PRIORITIES = {
     "system-node-critical": (
-        2000001000, "Used for system critical pods that must not be moved from their current node.",
+        2000001000,
+        "Used for system critical pods that must not be moved from their current node.",
     ),
     "system-cluster-critical": (
         2000000000,
@@ -36,7 +44,9 @@ async def ensure_bootstrap(registry: Registry, *, advertise_address: str, port: 
         # The controller does this for every other namespace; here it would only make the first pod wait.
         await _ensure(registry, SERVICEACCOUNTS, name, {"metadata": {"name": "default"}})
     for name, (value, description) in SYSTEM_PRIORITIES.items():
-        await _ensure(registry, PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value, "description": description})
+        await _ensure(
+            registry, PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value, "description": description}
+        )
     await _ensure(registry, SERVICES, "default", kubernetes_service(registry.ranges.reserved))
     if not ip_address(advertise_address).is_loopback:  # no pod could reach it there, and validation says so
         endpoint_slice = kubernetes_endpoint_slice(advertise_address, port)

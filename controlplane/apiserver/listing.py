@@ -91,7 +91,11 @@ def predicate_of(resource: Resource, labels: LabelSelector, fields: FieldSelecto
 
 def encode_continue(revision: int, start: str) -> str:
     """The opaque token: upstream's shape, so that curious clients can read it."""
-    return base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start}))
+        .decode()
+        .rstrip("=")
+    )
 
 
 def decode_continue(token: str, prefix: str) -> tuple[int, str]:
@@ -166,7 +170,13 @@ def _from_cache(
 
 
 async def _from_store(
-    cache: WatchCache, store: Store, resource: Resource, selection: Selection, options: ListOptions, revision: int, start: str
+    cache: WatchCache,
+    store: Store,
+    resource: Resource,
+    selection: Selection,
+    options: ListOptions,
+    revision: int,
+    start: str,
 ) -> Page:
     try:
         result = await store.range(selection.prefix, start=start, revision=revision)
@@ -180,9 +190,7 @@ async def _from_store(
     return _page(entries, resource, selection, options, revision)
 
 
-def _page(
-    entries: list[Entry], resource: Resource, selection: Selection, options: ListOptions, revision: int
-) -> Page:
+def _page(entries: list[Entry], resource: Resource, selection: Selection, options: ListOptions, revision: int) -> Page:
     chosen: Iterable[Entry] = entries
     if selection.predicate is not None:
         chosen = filter(selection.predicate, entries)

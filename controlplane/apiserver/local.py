@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Literal, cast
 
-from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.meta import deep_copy
 from podnet.controlplane.api.types import Object, Resource
-from podnet.controlplane.apiserver import verbs
+from podnet.controlplane.apiserver import scheme, verbs
 from podnet.controlplane.apiserver.options import DeleteOptions, ListOptions, UserInfo, WatchOptions, WriteOptions
 from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.apiserver.tokens import TokenIssuer
@@ -55,7 +54,7 @@ class LocalClient:
         namespace = (obj.get("metadata") or {}).get("namespace") or ""
         request = verbs.Request(resource, namespace, name, subresource, self._user)
         copy: Object = deep_copy(obj)
-        return deep_copy((await verbs.create(self._registry, self._tokens, request, copy, self._options())).obj)
+        return _private(await verbs.create(self._registry, self._tokens, request, copy, self._options()))
 
     async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
         metadata = obj.get("metadata") or {}
@@ -63,7 +62,7 @@ class LocalClient:
             resource, metadata.get("namespace") or "", metadata.get("name") or "", subresource, self._user
         )
         answer = await verbs.update(self._registry, request, deep_copy(obj), self._options())
-        return deep_copy(answer.obj)
+        return _private(answer)
 
     async def patch(
         self,
@@ -77,7 +76,7 @@ class LocalClient:
     ) -> Object:
         request = verbs.Request(resource, namespace, name, subresource, self._user)
         answer = await verbs.patch(self._registry, request, deep_copy(patch), patch_type, self._options())
-        return deep_copy(answer.obj)
+        return _private(answer)
 
     async def delete(
         self,
@@ -91,7 +90,8 @@ class LocalClient:
         resource_version: str = "",
     ) -> Object:
         options = DeleteOptions(self._user, False, grace_period_s, propagation, uid, resource_version)
-        return deep_copy(await self._registry.delete(resource, namespace, name, options))
+        gone: Object = deep_copy(await self._registry.delete(resource, namespace, name, options))
+        return gone
 
     async def watch(
         self,
@@ -106,8 +106,6 @@ class LocalClient:
         options = WatchOptions(
             label_selector, field_selector, resource_version, timeout_s=timeout_s, allow_bookmarks=True
         )
-        from podnet.controlplane.apiserver import scheme
-
         async for batch in self._registry.watch(resource, namespace, options).batches():
             for kind, entry, _ in batch:
                 obj = entry.thaw() if kind == "BOOKMARK" else scheme.view(entry, resource).thaw()
@@ -117,4 +115,7 @@ class LocalClient:
         """Nothing to release: the registry is its owner's."""
 
 
-__all__ = ["LocalClient", "StatusError"]
+def _private(answer: verbs.Answer) -> Object:
+    """A copy the caller may change: answers share their objects with the cache."""
+    copy: Object = deep_copy(answer.obj)
+    return copy

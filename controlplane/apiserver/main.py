@@ -1,6 +1,6 @@
 """The kube-apiserver process: store, registry, listeners, and an orderly end.
 
-    main.serve_apiserver(config) blocks until SIGTERM or SIGINT
+main.serve_apiserver(config) blocks until SIGTERM or SIGINT
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from podnet.controlplane.api.errors import Cause, StatusError, bad_request, conflict, invalid, required
+from podnet.controlplane.api.errors import Cause, bad_request, conflict, invalid, required
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.strategy import NEEDS_RESOURCE_VERSION
@@ -40,20 +40,24 @@ def type_check(obj: object, resource: Resource, *, api_version: str = "", kind: 
     """
     api_version, kind = api_version or resource.api_version, kind or resource.kind
     if not isinstance(obj, dict):
-        raise bad_request(f'the object provided is unrecognized (must be of type {kind}): it is not a JSON object')
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): it is not a JSON object")
     if obj.setdefault("apiVersion", api_version) != api_version:
         raise bad_request(
             f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({api_version})"
         )
     if obj.setdefault("kind", kind) != kind:
-        raise bad_request(f"{obj['kind']} in version \"{api_version.rpartition('/')[2]}\" cannot be handled as a {kind}: "
-                          f"no kind \"{obj['kind']}\" matches this resource")
+        raise bad_request(
+            f'{obj["kind"]} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {kind}: '
+            f'no kind "{obj["kind"]}" matches this resource'
+        )
     metadata = obj.get("metadata")
     if metadata is None:
         obj["metadata"] = {}
     elif not isinstance(metadata, dict):
-        raise bad_request(f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {kind}: '
-                          "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta")
+        raise bad_request(
+            f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {kind}: '
+            "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta"
+        )
     return obj
 
 
@@ -71,21 +75,13 @@ def begin_metadata(obj: Object, resource: Resource, namespace: str, now: float) 
 
 def check_namespace(metadata: dict[str, Any], resource: Resource, namespace: str) -> None:
     """The object's namespace is the request's, and a cluster-scoped object has none."""
-    if not resource.namespaced:
-        if metadata.get("namespace"):
-            raise bad_request("namespace may not be set on a cluster-scoped object") if False else _scoped(metadata)
+    given = metadata.get("namespace") or ""
+    if given and given != namespace and (namespace or not resource.namespaced):
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    if resource.namespaced:
+        metadata["namespace"] = given or namespace
+    else:
         metadata.pop("namespace", None)
-        return
-    given = metadata.get("namespace")
-    if given and namespace and given != namespace:
-        raise bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request"
-        )
-    metadata["namespace"] = given or namespace
-
-
-def _scoped(metadata: dict[str, Any]) -> StatusError:
-    return bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
 
 def check_update_identity(new: Object, old: Object, resource: Resource) -> None:
@@ -94,9 +90,7 @@ def check_update_identity(new: Object, old: Object, resource: Resource) -> None:
     name = metadata.setdefault("name", current["name"]) or current["name"]
     metadata["name"] = name
     if name != current["name"]:
-        raise bad_request(
-            f"the name of the object ({name}) does not match the name on the URL ({current['name']})"
-        )
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({current['name']})")
     check_namespace(metadata, resource, current.get("namespace", ""))
     uid = metadata.get("uid")
     if uid and uid != current["uid"]:
@@ -109,7 +103,9 @@ def check_update_version(new: Object, old: Object, resource: Resource) -> None:
     name = old["metadata"]["name"]
     if not version or version == "0":
         if resource.qualified_name in NEEDS_RESOURCE_VERSION:
-            cause = Cause("FieldValueInvalid", 'Invalid value: 0x0: must be specified for an update', "metadata.resourceVersion")
+            cause = Cause(
+                "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion"
+            )
             raise invalid(resource.kind, name, [cause], resource.group)
     elif version != old["metadata"]["resourceVersion"]:
         raise conflict(resource.plural, name, group=resource.group)
@@ -140,7 +136,9 @@ def require_name(obj: Object, resource: Resource, choose: Choose = random.choice
         return False
     base = metadata.get("generateName")
     if not base:
-        raise invalid(resource.kind, "", [required("metadata.name", "name or generateName is required")], resource.group)
+        raise invalid(
+            resource.kind, "", [required("metadata.name", "name or generateName is required")], resource.group
+        )
     if not isinstance(base, str):
         raise bad_request("metadata.generateName must be a string")
     metadata["name"] = generate_name(base, choose)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from podnet.controlplane.api.errors import Cause, StatusError, bad_request, invalid, invalid_value, not_supported
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
+Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class DeleteOptions:
     user: UserInfo = APISERVER
     dry_run: bool = False
     grace_period_s: int | None = None
-    propagation: Literal["", "Background", "Foreground", "Orphan"] = ""
+    propagation: Propagation = ""
     uid: str = ""
     resource_version: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -116,7 +117,7 @@ def check_list_options(options: ListOptions) -> None:
 
 
 def check_watch_options(options: WatchOptions) -> None:
-    """sendInitialEvents and resourceVersionMatch go together or not at all."""
+    """SendInitialEvents and resourceVersionMatch go together or not at all."""
     causes = []
     if options.send_initial_events is not None and options.resource_version_match != "NotOlderThan":
         causes.append(
@@ -125,7 +126,9 @@ def check_watch_options(options: WatchOptions) -> None:
             else not_supported("resourceVersionMatch", options.resource_version_match, ["NotOlderThan"])
         )
     if options.send_initial_events is None and options.resource_version_match:
-        causes.append(_forbidden_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+        causes.append(
+            _forbidden_match("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+        )
     if causes:
         raise _invalid_options(causes)
 

@@ -18,7 +18,13 @@ from ipaddress import IPv4Network
 import orjson
 
 from podnet.controlplane.api.errors import (
-    StatusError, already_exists, bad_request, conflict, internal_error, invalid, not_found,
+    StatusError,
+    already_exists,
+    bad_request,
+    conflict,
+    internal_error,
+    invalid,
+    not_found,
 )
 from podnet.controlplane.api.resources import SERVICEACCOUNTS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
@@ -31,7 +37,11 @@ from podnet.controlplane.apiserver.deletion import is_finished, plan_deletion
 from podnet.controlplane.apiserver.keys import key_of, prefix_of
 from podnet.controlplane.apiserver.listing import Page, list_entries
 from podnet.controlplane.apiserver.options import (
-    DeleteOptions, ListOptions, WatchOptions, WriteOptions, parse_resource_version,
+    DeleteOptions,
+    ListOptions,
+    WatchOptions,
+    WriteOptions,
+    parse_resource_version,
 )
 from podnet.controlplane.apiserver.patching import PatchType, patched
 from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
@@ -181,13 +191,22 @@ class Registry:
     # -- update and patch
 
     async def update(
-        self, resource: Resource, namespace: str, name: str, obj: Object, options: WriteOptions, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: Object,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
     ) -> tuple[Entry, bool]:
         """PUT; True when it created the object."""
         obj = scheme.check_fields(meta.type_check(obj, resource), options)
         metadata = obj["metadata"]
         if metadata.setdefault("name", name) != name:
-            raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
         meta.check_namespace(metadata, resource, namespace)
         scheme.apply_defaults(obj, resource)
         await self.cache.wait_fresh()

@@ -15,7 +15,7 @@ from podnet.controlplane.api.versions import from_stored, to_stored
 from podnet.controlplane.apiserver.options import WriteOptions
 from podnet.controlplane.apiserver.watchcache import Entry
 
-__all__ = ["apply_defaults", "check_fields", "stored_form", "validate_new", "validate_changed", "view"]
+__all__ = ["apply_defaults", "check_fields", "stored_form", "validate_changed", "validate_new", "view"]
 
 
 def check_fields(obj: Object, options: WriteOptions) -> Object:

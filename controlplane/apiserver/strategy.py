@@ -24,25 +24,53 @@ WITH_GENERATION = frozenset(_GENERATION.split())
 """Kinds whose metadata.generation counts changes of the desired state (Pod, Service, Node… have none in 1.32)."""
 
 CREATE_ON_UPDATE = frozenset(
-    "leases.coordination.k8s.io events events.events.k8s.io endpoints endpointslices.discovery.k8s.io limitranges services "
-    "roles.rbac.authorization.k8s.io rolebindings.rbac.authorization.k8s.io "
-    "clusterroles.rbac.authorization.k8s.io clusterrolebindings.rbac.authorization.k8s.io".split()
+    [
+        "leases.coordination.k8s.io",
+        "events",
+        "events.events.k8s.io",
+        "endpoints",
+        "endpointslices.discovery.k8s.io",
+        "limitranges",
+        "services",
+        "roles.rbac.authorization.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "clusterrolebindings.rbac.authorization.k8s.io",
+    ]
 ) - {"endpointslices.discovery.k8s.io"}
 """PUT of a name that is not there creates it."""
 
 NEEDS_RESOURCE_VERSION = frozenset(
-    "leases.coordination.k8s.io poddisruptionbudgets.policy customresourcedefinitions.apiextensions.k8s.io "
-    "apiservices.apiregistration.k8s.io runtimeclasses.node.k8s.io volumeattachments.storage.k8s.io "
-    "csidrivers.storage.k8s.io csinodes.storage.k8s.io validatingwebhookconfigurations.admissionregistration.k8s.io "
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io "
-    "validatingadmissionpolicies.admissionregistration.k8s.io "
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io".split()
+    [
+        "leases.coordination.k8s.io",
+        "poddisruptionbudgets.policy",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "apiservices.apiregistration.k8s.io",
+        "runtimeclasses.node.k8s.io",
+        "volumeattachments.storage.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    ]
 )
 """PUT without resourceVersion is refused: an update must say what it has seen."""
 
 RETURNS_DELETED_OBJECT = frozenset(
-    "pods podtemplates persistentvolumes persistentvolumeclaims resourcequotas serviceaccounts services "
-    "storageclasses.storage.k8s.io volumeattachments.storage.k8s.io csinodes.storage.k8s.io".split()
+    [
+        "pods",
+        "podtemplates",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+        "storageclasses.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+    ]
 )
 """An immediate DELETE answers with the object instead of a Status."""
 
@@ -58,17 +86,31 @@ _INITIAL_STATUS: dict[str, dict[str, Any]] = {
     "replicasets.apps": {"replicas": 0},
     "replicationcontrollers": {"replicas": 0},
     "statefulsets.apps": {"replicas": 0, "availableReplicas": 0},
-    "daemonsets.apps": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
+    "daemonsets.apps": {
+        "currentNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberReady": 0,
+    },
     "ingresses.networking.k8s.io": {"loadBalancer": {}},
     "horizontalpodautoscalers.autoscaling": {"desiredReplicas": 0},
     "poddisruptionbudgets.policy": {
-        "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
+        "disruptionsAllowed": 0,
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "expectedPods": 0,
     },
 }
 
 _STATUS_MAY_RELABEL = frozenset({"pods", "nodes"})
 _SYSTEM_METADATA = (
-    "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName", "selfLink",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+    "selfLink",
 )
 
 
@@ -134,9 +176,8 @@ def prepare_update(new: Object, old: Object, resource: Resource, subresource: st
         _keep_ephemeral_containers_apart(new, old, subresource)
     if resource.qualified_name == "namespaces" and subresource != "finalize":
         _restore_namespace_finalizers(new, old)
-    if resource.qualified_name in WITH_GENERATION:
-        if desired_state(new) != desired_state(old):
-            new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
+    if resource.qualified_name in WITH_GENERATION and desired_state(new) != desired_state(old):
+        new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
 
 
 def desired_state(obj: Object) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class TokenIssuer:
     def __init__(self, key_file: Path, issuer: str, clock: Callable[[], float]) -> None:
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key_file}: not an ECDSA key")
+            raise ValueError(f"{key_file}: not an ECDSA key")  # noqa: TRY004 - it is the file that is wrong
         self._key = key
         self._public = key.public_key()
         self._clock = clock
@@ -128,7 +128,9 @@ class TokenIssuer:
         meant = [meant] if isinstance(meant, str) else meant
         matching = tuple(audience for audience in meant if audience in (list(audiences) or [self.issuer]))
         if not matching:
-            raise TokenError(f"token audiences {meant} is invalid for the target audiences {list(audiences) or [self.issuer]}")
+            raise TokenError(
+                f"token audiences {meant} is invalid for the target audiences {list(audiences) or [self.issuer]}"
+            )
         return _claims(claims, matching)
 
     def _checked_claims(self, token: str) -> dict[str, Any]:
@@ -156,7 +158,9 @@ class TokenIssuer:
         """The document of `/openid/v1/jwks`."""
         numbers = self._public.public_numbers()
         coordinates = {k: _base64(v.to_bytes(_COORDINATE, "big")) for k, v in (("x", numbers.x), ("y", numbers.y))}
-        return {"keys": [{"use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256", **coordinates}]}
+        return {
+            "keys": [{"use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256", **coordinates}]
+        }
 
     def discovery(self, server: str) -> dict[str, Any]:
         """The document of `/.well-known/openid-configuration`."""
@@ -181,8 +185,13 @@ def _claims(claims: dict[str, Any], audiences: tuple[str, ...]) -> TokenClaims:
             bound = BoundObject(kind, str(reference.get("name", "")), str(reference.get("uid", "")))
             break
     return TokenClaims(
-        str(subject.get("namespace", "")), str(account.get("name", "")), str(account.get("uid", "")), claims["exp"],
-        audiences, bound, str(claims.get("jti", "")),
+        str(subject.get("namespace", "")),
+        str(account.get("name", "")),
+        str(account.get("uid", "")),
+        claims["exp"],
+        audiences,
+        bound,
+        str(claims.get("jti", "")),
     )
 
 

@@ -117,7 +117,9 @@ async def update(registry: Registry, request: Request, obj: Any, options: WriteO
     return of_entry(entry, created=created)
 
 
-async def patch(registry: Registry, request: Request, patch_body: Any, patch_type: PatchType, options: WriteOptions) -> Answer:
+async def patch(
+    registry: Registry, request: Request, patch_body: Any, patch_type: PatchType, options: WriteOptions
+) -> Answer:
     """PATCH of an object or a subresource."""
     _check_verb(request, "patch")
     resource, namespace, name = request.resource, request.namespace, request.name
@@ -186,7 +188,7 @@ def parse_dry_run(values: Any) -> bool:
     """`dryRun=All` and nothing else."""
     if values in ([], None):
         return False
-    if values == ["All"] or values == "All":
+    if values in (["All"], "All"):
         return True
     shown = values[0] if isinstance(values, list) and values else values
     raise bad_request(f'dryRun: Unsupported value: "{shown}": supported values: "All"')

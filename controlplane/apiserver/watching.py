@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.listing import select
@@ -35,7 +35,7 @@ class Watch:
         self._predicate = selection.predicate
         self._prefix = selection.prefix
 
-    async def batches(self) -> AsyncIterator[list[Item]]:
+    async def batches(self) -> AsyncGenerator[list[Item], None]:
         """Events until the time is up, the server stops, or the client falls too far behind.
 
         Raises StatusError 410 at the first step when resourceVersion is too old.

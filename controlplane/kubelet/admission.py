@@ -94,12 +94,12 @@ def _affinity(pod: Object, node: Object) -> Rejection | None:
     )
     fits = all(labels.get(key) == value for key, value in wanted.items())
     if fits and affinity is not None:
-        fits = any(_matches_term(term, labels, node["metadata"]["name"]) for term in affinity.get("nodeSelectorTerms") or ())
+        fits = any(
+            _matches_term(term, labels, node["metadata"]["name"]) for term in affinity.get("nodeSelectorTerms") or ()
+        )
     if fits:
         return None
-    return _rejected(
-        "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
-    )
+    return _rejected("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
 
 
 def _matches_term(term: Mapping[str, Any], labels: Mapping[str, str], node_name: str) -> bool:

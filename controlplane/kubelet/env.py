@@ -104,9 +104,7 @@ def _name_in(source: Mapping[str, Any], kind: str) -> set[str]:
     return {source[kind]["name"]} if kind in source and source[kind].get("name") else set()
 
 
-def _add_env_from(
-    source: Mapping[str, Any], facts: PodFacts, sources: EnvSources, result: dict[str, str]
-) -> list[str]:
+def _add_env_from(source: Mapping[str, Any], facts: PodFacts, sources: EnvSources, result: dict[str, str]) -> list[str]:
     kind, objects, reference = (
         ("configMap", sources.config_maps, source["configMapRef"])
         if "configMapRef" in source
@@ -140,9 +138,7 @@ def _add_env_from(
     ]
 
 
-def _value_from(
-    reference: Mapping[str, Any], container_name: str, facts: PodFacts, sources: EnvSources
-) -> str | None:
+def _value_from(reference: Mapping[str, Any], container_name: str, facts: PodFacts, sources: EnvSources) -> str | None:
     if "fieldRef" in reference:
         return field_value(facts, reference["fieldRef"]["fieldPath"])
     if "resourceFieldRef" in reference:

@@ -21,7 +21,12 @@ class HookError(Exception):
 
 
 async def run_hook(
-    runtime: RuntimeService, handler: Mapping[str, Any], container: Mapping[str, Any], container_id: str, pod_ip: str, timeout_s: float
+    runtime: RuntimeService,
+    handler: Mapping[str, Any],
+    container: Mapping[str, Any],
+    container_id: str,
+    pod_ip: str,
+    timeout_s: float,
 ) -> None:
     """Run one handler to its end; HookError when it fails, TimeoutError when it takes longer than `timeout_s`."""
     if "exec" in handler:
@@ -41,7 +46,11 @@ async def run_hook(
 
 
 async def _exec(
-    runtime: RuntimeService, action: Mapping[str, Any], container: Mapping[str, Any], container_id: str, timeout_s: float
+    runtime: RuntimeService,
+    action: Mapping[str, Any],
+    container: Mapping[str, Any],
+    container_id: str,
+    timeout_s: float,
 ) -> None:
     command = tuple(str(word) for word in action.get("command") or ())
     try:
@@ -51,6 +60,6 @@ async def _exec(
     if result.exit_code:
         said = (result.stdout + result.stderr).decode("utf-8", "replace")
         raise HookError(
-            f"Exec lifecycle hook ([{' '.join(command)}]) for Container \"{container['name']}\" failed - error: "
+            f'Exec lifecycle hook ([{" ".join(command)}]) for Container "{container["name"]}" failed - error: '
             f"command '{' '.join(command)}' exited with {result.exit_code}: {said}, message: {said!r}"
         )

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 REPORT_S = 300.0
 NOT_READY_POLL_S = 0.2
-READY_POLL_S = 2.0
+READY_POLL_S = 5.0
 RETRY = Backoff(base_s=0.05, max_s=2.0)
 
 

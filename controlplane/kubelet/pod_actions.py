@@ -111,7 +111,9 @@ class _Plan:
     init_failed: bool = False
 
 
-def is_started(container: Mapping[str, Any], status: ContainerStatus | None, probes: Mapping[str, ProbeResults]) -> bool:
+def is_started(
+    container: Mapping[str, Any], status: ContainerStatus | None, probes: Mapping[str, ProbeResults]
+) -> bool:
     """True when the instance runs and its startup probe, if it has one, has succeeded."""
     if status is None or status.state is not ContainerState.RUNNING:
         return False

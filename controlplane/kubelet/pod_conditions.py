@@ -96,9 +96,7 @@ def _ready(pod: Object, containers_ready: _Verdict, standing: Mapping[str, Mappi
         if condition is None:
             unmet.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
         elif condition.get("status") != "True":
-            unmet.append(
-                f'the status of pod readiness gate "{kind}" is not "True", but {condition.get("status", "")}'
-            )
+            unmet.append(f'the status of pod readiness gate "{kind}" is not "True", but {condition.get("status", "")}')
     if unmet:
         return False, "ReadinessGatesNotReady", ", ".join(unmet)
     return True, "", ""

@@ -143,9 +143,7 @@ class PodEnder:
         context.configs.release(worker.uid)
         context.statuses.forget(worker.uid)
         metadata = worker.pod["metadata"]
-        logs = pod_log_dir(
-            context.config.paths.pod_logs_dir, metadata["namespace"], metadata["name"], metadata["uid"]
-        )
+        logs = pod_log_dir(context.config.paths.pod_logs_dir, metadata["namespace"], metadata["name"], metadata["uid"])
         shutil.rmtree(logs, ignore_errors=True)
         worker.finished = True
 

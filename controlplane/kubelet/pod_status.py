@@ -95,9 +95,7 @@ def merge_status(standing: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[s
     return merged
 
 
-def pod_phase(
-    pod: Object, init: Sequence[Mapping[str, Any]], main: Sequence[Mapping[str, Any]], *, ended: bool
-) -> str:
+def pod_phase(pod: Object, init: Sequence[Mapping[str, Any]], main: Sequence[Mapping[str, Any]], *, ended: bool) -> str:
     """Pending, Running, Succeeded or Failed, from the container statuses."""
     policy = pod_spec.restart_policy(pod)
     sidecars = {c["name"] for c in pod_spec.init_containers(pod) if pod_spec.is_restartable_init(c)}

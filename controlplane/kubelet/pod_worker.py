@@ -327,15 +327,11 @@ class PodWorker:
             config = sandbox_config(pod, attempt, context.names)
             await wait_unbroken(context.runtime.run_pod_sandbox(config))
         except (RuntimeServiceError, ConfigError) as error:
-            context.recorder.event(
-                pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
-            )
+            context.recorder.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             return False
         return True
 
-    async def _start(
-        self, pod: Object, state: PodRuntimeState, start: ContainerStart, volumes: dict[str, Any]
-    ) -> None:
+    async def _start(self, pod: Object, state: PodRuntimeState, start: ContainerStart, volumes: dict[str, Any]) -> None:
         memory, sandbox = self._memory, state.ready_sandbox
         container = pod_spec.container_named(pod, start.name)
         if sandbox is None or container is None:

@@ -36,9 +36,7 @@ def is_config_failure(failure: StartFailure) -> bool:
     return failure.reason in _CONFIG_REASONS
 
 
-def after_failure(
-    failure: StartFailure, entry: BackoffEntry | None
-) -> tuple[StartFailure, BackoffEntry | None]:
+def after_failure(failure: StartFailure, entry: BackoffEntry | None) -> tuple[StartFailure, BackoffEntry | None]:
     """(the failure with its retry time, the back-off entry from now on)."""
     if is_config_failure(failure):
         return replace(failure, retry_at_ns=failure.at_ns + CONFIG_RETRY_NS), entry

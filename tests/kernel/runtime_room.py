@@ -66,5 +66,5 @@ def run_in_room(user: str, argv: Sequence[str], timeout_s: float = 240.0) -> sub
 def run_tests_in_room(user: str, files: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
     """Run pytest on these files in a room."""
     with scratch(user) as directory:
-        argv = ["-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={directory}/t", "-q", *options, *files]
+        argv = ["-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={directory}/t", *options, *files]
         return run_in_room(user, argv)

@@ -15,6 +15,7 @@ from podnet.topology.spec.types import Problem
 
 _VALUES_MAX = 20_000
 _TEXT_MAX = 1 << 20
+_COLLECTION_TAGS = frozenset({"tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"})
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -93,6 +94,9 @@ class _Walk:
         return Value(data, path, line, key_line)
 
     def _data(self, node: yaml.Node, path: str) -> Any:
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTION_TAGS:
+            self.problems.append(Problem(path, node.start_mark.line + 1, f"not YAML: unknown tag {node.tag!r}"))
+            return None
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, f"{path}[{n}]", 0) for n, child in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):

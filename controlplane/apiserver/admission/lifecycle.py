@@ -29,5 +29,7 @@ def namespace_lifecycle(attributes: Attributes, lookup: Lookup) -> None:
         return
     if namespace["metadata"].get("deletionTimestamp"):
         why = f"unable to create new content in namespace {attributes.namespace} because it is being terminated"
-        cause = Cause("NamespaceTerminating", f"namespace {attributes.namespace} is being terminated", "metadata.namespace")
+        cause = Cause(
+            "NamespaceTerminating", f"namespace {attributes.namespace} is being terminated", "metadata.namespace"
+        )
         raise forbidden(resource.plural, attributes.name, why, resource.group, [cause])

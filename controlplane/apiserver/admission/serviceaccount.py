@@ -26,7 +26,12 @@ def account_name(pod: Object) -> str:
 
 def service_account(attributes: Attributes, lookup: Lookup) -> None:
     """Set the account of a new pod and mount its token."""
-    if attributes.resource != PODS or attributes.operation != "CREATE" or attributes.subresource or attributes.obj is None:
+    if (
+        attributes.resource != PODS
+        or attributes.operation != "CREATE"
+        or attributes.subresource
+        or attributes.obj is None
+    ):
         return
     pod = attributes.obj
     if MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
@@ -58,7 +63,9 @@ def _mount_token(spec: dict[str, Any]) -> None:
     if not lacking:
         return
     volumes = spec.get("volumes") or []
-    name = next((v["name"] for v in volumes if v.get("name", "").startswith("kube-api-access-") and "projected" in v), "")
+    name = next(
+        (v["name"] for v in volumes if v.get("name", "").startswith("kube-api-access-") and "projected" in v), ""
+    )
     if not name:
         taken = {volume.get("name") for volume in volumes}
         name = generate_name("kube-api-access-")

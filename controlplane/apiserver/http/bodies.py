@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import yaml
@@ -122,7 +122,7 @@ def _duplicate_fields(body: bytes) -> list[str]:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML as JSON sees it: a timestamp is text."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -176,10 +176,14 @@ def _depth_checked(document: Any) -> Any:
         depth += 1
         if depth > MAX_DEPTH:
             raise bad_request(f"the document is nested more than {MAX_DEPTH} levels deep")
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
-        ] if isinstance(document, (dict, list)) else []
+        level = (
+            [
+                child
+                for node in level
+                for child in (node.values() if isinstance(node, dict) else node)
+                if isinstance(child, (dict, list))
+            ]
+            if isinstance(document, (dict, list))
+            else []
+        )
     return document

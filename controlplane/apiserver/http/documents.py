@@ -15,7 +15,11 @@ from typing import Any
 import orjson
 
 from podnet.controlplane.api.discovery import (
-    api_group, api_group_discovery, api_group_list, api_resource_list, api_versions,
+    api_group,
+    api_group_discovery,
+    api_group_list,
+    api_resource_list,
+    api_versions,
 )
 from podnet.controlplane.api.openapi import document_hash, openapi_document, openapi_index
 from podnet.controlplane.api.types import Object
@@ -38,8 +42,16 @@ FAR_FUTURE = "Fri, 31 Dec 2055 23:59:59 GMT"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 
 ROOT_PATHS = [
-    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3",
-    "/openid/v1/jwks", "/readyz", "/version",
+    "/.well-known/openid-configuration",
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
 ]
 
 
@@ -138,7 +150,11 @@ def health(path: str, checks: dict[str, Callable[[], bool]], *, verbose: bool, e
         if check is None:
             return None
         good = check()
-        return Document(b"ok" if good else b"internal server error: check failed\n", "text/plain; charset=utf-8", status=200 if good else 500)
+        return Document(
+            b"ok" if good else b"internal server error: check failed\n",
+            "text/plain; charset=utf-8",
+            status=200 if good else 500,
+        )
     results = {check: function() for check, function in checks.items() if check not in excluded}
     good = all(results.values())
     if good and not verbose:
@@ -146,4 +162,6 @@ def health(path: str, checks: dict[str, Callable[[], bool]], *, verbose: bool, e
     lines = [f"[+]{check} ok" if passed else f"[-]{check} failed: reason withheld" for check, passed in results.items()]
     lines.append(f"{name} check {'passed' if good else 'failed'}")
     text = "\n".join(lines) + "\n"
-    return Document(text.encode(), "text/plain; charset=utf-8", {"X-Content-Type-Options": "nosniff"}, 200 if good else 500)
+    return Document(
+        text.encode(), "text/plain; charset=utf-8", {"X-Content-Type-Options": "nosniff"}, 200 if good else 500
+    )

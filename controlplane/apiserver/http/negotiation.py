@@ -32,6 +32,11 @@ class Representation:
 
 JSON = Representation()
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+_SHAPES: dict[str, Shape] = {
+    "Table": "Table",
+    "PartialObjectMetadata": "PartialObjectMetadata",
+    "PartialObjectMetadataList": "PartialObjectMetadata",
+}
 _JSON_TYPES = frozenset({"application/json", "*/*", "application/*"})
 _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
@@ -50,11 +55,7 @@ def negotiate(accept: str) -> Representation:
         pretty = parameters.get("pretty") == "1"
         if not wanted:
             return Representation(yaml=yaml, pretty=pretty)
-        shape: Shape | None = {
-            "Table": "Table",
-            "PartialObjectMetadata": "PartialObjectMetadata",
-            "PartialObjectMetadataList": "PartialObjectMetadata",
-        }.get(wanted)  # type: ignore[assignment] - the literals above are Shapes
+        shape = _SHAPES.get(wanted)
         version = parameters.get("v", "")
         if shape is not None and parameters.get("g") == "meta.k8s.io" and version in {"v1", "v1beta1"}:
             return Representation(shape, yaml, version, pretty)

@@ -44,8 +44,10 @@ def parse_path(path: str) -> Target | None:
         return None
     tail = [unquote(part) for part in tail]
     namespace = ""
-    if tail[0] == "namespaces" and len(tail) > 2 and not (
-        group == "" and len(tail) == 3 and tail[2] in _NAMESPACE_SUBRESOURCES
+    if (
+        tail[0] == "namespaces"
+        and len(tail) > 2
+        and not (group == "" and len(tail) == 3 and tail[2] in _NAMESPACE_SUBRESOURCES)
     ):
         namespace, tail = tail[1], tail[2:]
         if not namespace:

@@ -6,11 +6,18 @@ Source: meta/v1 ListOptions, CreateOptions, DeleteOptions and their conversion f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import parse_qs
 
 from podnet.controlplane.api.errors import bad_request, invalid, not_supported
 from podnet.controlplane.apiserver.options import (
-    DeleteOptions, FieldValidation, ListOptions, UserInfo, WatchOptions, WriteOptions,
+    DeleteOptions,
+    FieldValidation,
+    ListOptions,
+    Propagation,
+    UserInfo,
+    WatchOptions,
+    WriteOptions,
 )
 from podnet.controlplane.apiserver.verbs import parse_dry_run
 
@@ -99,7 +106,7 @@ def delete_options(query: Query, user: UserInfo) -> DeleteOptions:
         options.grace_period_s = integer(query, "gracePeriodSeconds")
     policy = first(query, "propagationPolicy")
     if policy:
-        options.propagation = policy  # type: ignore[assignment] - deletion.py refuses other words
+        options.propagation = cast("Propagation", policy)  # deletion.py refuses other words
     elif query.get("orphanDependents"):
         options.propagation = "Orphan" if boolean(query, "orphanDependents") else "Background"
     return options

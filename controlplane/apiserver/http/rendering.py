@@ -120,11 +120,21 @@ class EventEncoder:
         version = f"meta.k8s.io/{self._how.meta_version}"
         if kind == "BOOKMARK":
             row = {"cells": [], "object": partial(obj, self._how)}
-            document = {"kind": "Table", "apiVersion": version, "metadata": list_meta, "columnDefinitions": [], "rows": [row]}
+            document = {
+                "kind": "Table",
+                "apiVersion": version,
+                "metadata": list_meta,
+                "columnDefinitions": [],
+                "rows": [row],
+            }
             self._columns_sent = not columns
             return orjson.dumps(document)
         document = table(
-            self._resource, [obj], now=self._clock(), include_object=self._include_object, list_meta=list_meta,
+            self._resource,
+            [obj],
+            now=self._clock(),
+            include_object=self._include_object,
+            list_meta=list_meta,
             columns=columns,
         )
         document["apiVersion"] = version

@@ -56,7 +56,7 @@ class APIServer:
         self.ready = False
         self._in_flight: set[asyncio.Task[Any]] = set()
 
-    def server(self) -> web.Server[web.BaseRequest]:
+    def server(self) -> web.Server:
         """The aiohttp server. A handler is cancelled when its client goes away, which is how watches end."""
         return web.Server(
             self.handle,
@@ -168,7 +168,9 @@ class APIServer:
             options = dataclasses.replace(options, field_selector=f"metadata.name={target.name}")
         batches = self.registry.watch(target.resource, target.namespace, options).batches()
         encoder = EventEncoder(target.resource, how, include_object, self.registry.clock)
-        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+        )
         response.enable_chunked_encoding()
         await response.prepare(request)
         try:
@@ -233,7 +235,9 @@ class APIServer:
         how, now = negotiate(request.headers.get("Accept", "")), self.registry.clock()
         if target.name:
             obj = await self.registry.delete(resource, target.namespace, target.name, options)
-            return _response(render_object(obj, resource, how, now, _include_object(query)), how, warnings=options.warnings)
+            return _response(
+                render_object(obj, resource, how, now, _include_object(query)), how, warnings=options.warnings
+            )
         page = await self.registry.delete_collection(resource, target.namespace, options, queries.list_options(query))
         return _response(render_page(page, resource, how, now, _include_object(query)), how, warnings=options.warnings)
 
@@ -251,9 +255,7 @@ class APIServer:
         stripped = path.rstrip("/") or "/"
         document = health(
             stripped, self._checks(), verbose="verbose" in query, excluded=list(query.get("exclude", ()))
-        ) or find_document(
-            stripped, query_text, request.headers.get("Accept", ""), self.external_address, self.tokens
-        )
+        ) or find_document(stripped, query_text, request.headers.get("Accept", ""), self.external_address, self.tokens)
         if document is None:
             return web.Response(status=404, text="404 page not found\n", headers={"X-Content-Type-Options": "nosniff"})
         if request.method not in {"GET", "HEAD"}:

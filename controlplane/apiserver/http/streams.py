@@ -21,9 +21,15 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from yarl import URL
 
 from podnet.controlplane.api.errors import (
-    StatusError, bad_request, conflict, internal_error, method_not_supported, service_unavailable,
+    StatusError,
+    bad_request,
+    internal_error,
+    invalid,
+    invalid_value,
+    method_not_supported,
 )
 from podnet.controlplane.api.resources import NODES, PODS
+from podnet.controlplane.api.timestamps import is_time, parse_error
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.apiserver.http import queries
 from podnet.controlplane.apiserver.http.paths import Target
@@ -35,7 +41,8 @@ CONNECT_TIMEOUT_S = 5.0
 MAX_FRAME = 16 * 1024 * 1024
 LOG_CHUNK = 64 * 1024
 
-_LOG_INTEGERS = ("tailLines", "sinceSeconds", "limitBytes")
+_LOG_INTEGERS = {"tailLines": 0, "sinceSeconds": 1, "limitBytes": 1}
+"""Integer options and the least value each may have."""
 _LOG_BOOLEANS = ("follow", "previous", "timestamps")
 
 
@@ -71,7 +78,9 @@ class KubeletStreams:
         """Answer GET or POST of a streaming subresource."""
         name = target.subresource
         if target.resource != PODS or name in {"portforward", "proxy"}:
-            raise StatusError(501, "NotImplemented", f"{target.resource.plural}/{name} is not implemented by this server yet")
+            raise StatusError(
+                501, "NotImplemented", f"{target.resource.plural}/{name} is not implemented by this server yet"
+            )
         allowed = {"GET"} if name == "log" else {"GET", "POST"}
         if request.method not in allowed:
             raise method_not_supported(target.resource.plural, request.method.lower(), target.resource.group)
@@ -167,7 +176,7 @@ class KubeletStreams:
 def choose_container(pod: Object, name: str) -> str:
     """The container a stream is for; 400 with upstream's words when it is unclear or not there."""
     metadata, spec = pod["metadata"], pod["spec"]
-    ordinary = [c["name"] for c in spec.get("containers") or ()]
+    ordinary: list[str] = [c["name"] for c in spec.get("containers") or ()]
     initial = [c["name"] for c in spec.get("initContainers") or ()]
     ephemeral = [c["name"] for c in spec.get("ephemeralContainers") or ()]
     if name:
@@ -175,8 +184,6 @@ def choose_container(pod: Object, name: str) -> str:
             raise bad_request(f"container {name} is not valid for pod {metadata['name']}")
         return name
     if len(ordinary) == 1 and not initial and not ephemeral:
-        return ordinary[0]
-    if len(ordinary) == 1 and not ephemeral and not initial:
         return ordinary[0]
     default = (metadata.get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
     if default in ordinary:
@@ -191,28 +198,26 @@ def choose_container(pod: Object, name: str) -> str:
 
 def log_parameters(query: queries.Query) -> list[tuple[str, str]]:
     """PodLogOptions, checked, as the kubelet takes them."""
-    parameters: list[tuple[str, str]] = []
-    for name in _LOG_BOOLEANS:
-        if queries.boolean(query, name):
-            parameters.append((name, "true"))
-    for name in _LOG_INTEGERS:
+    parameters = [(name, "true") for name in _LOG_BOOLEANS if queries.boolean(query, name)]
+    for name, least in _LOG_INTEGERS.items():
         if queries.first(query, name):
             value = queries.integer(query, name)
-            if value < (0 if name == "tailLines" else 1):
-                least = "0" if name == "tailLines" else "0, exclusive"
-                raise _invalid_log_option(name, value, f"must be greater than {least}" if name != "tailLines" else "must be greater than or equal to 0")
+            if value < least:
+                words = "must be greater than or equal to 0" if least == 0 else "must be greater than 0"
+                raise _invalid_log_option(name, value, words)
             parameters.append((name, str(value)))
     since_time = queries.first(query, "sinceTime")
     if since_time:
         if queries.first(query, "sinceSeconds"):
-            raise _invalid_log_option("sinceSeconds", queries.integer(query, "sinceSeconds"), "at most one of `sinceTime` or `sinceSeconds` may be specified")
+            detail = "at most one of `sinceTime` or `sinceSeconds` may be specified"
+            raise _invalid_log_option("sinceSeconds", queries.integer(query, "sinceSeconds"), detail)
+        if not is_time(since_time):
+            raise bad_request(f"sinceTime: {parse_error(since_time)}")
         parameters.append(("sinceTime", since_time))
     return parameters
 
 
 def _invalid_log_option(field: str, value: int, detail: str) -> StatusError:
-    from podnet.controlplane.api.errors import invalid, invalid_value
-
     return invalid("PodLogOptions", "", [invalid_value(field, value, detail)])
 
 
@@ -294,14 +299,18 @@ async def _kubelet_error(upstream: aiohttp.ClientResponse, kubelet: Kubelet) -> 
     if upstream.status in {401, 403}:
         return internal_error(f"kubelet of node {kubelet.node} refused the API server: {text}")
     reasons = {400: "BadRequest", 404: "NotFound"}
-    return StatusError(upstream.status, reasons.get(upstream.status, "InternalError"), text or f"kubelet answered {upstream.status}")
+    return StatusError(
+        upstream.status, reasons.get(upstream.status, "InternalError"), text or f"kubelet answered {upstream.status}"
+    )
 
 
 def _refused_upgrade(error: aiohttp.WSServerHandshakeError, container: str) -> StatusError:
     if error.status == 404:
-        return StatusError(404, "NotFound", f"container not found (\"{container}\")")
+        return StatusError(404, "NotFound", f'container not found ("{container}")')
     message = error.headers.get("X-Podnet-Error", "") if error.headers else ""
-    return internal_error(f"error upgrading the connection to the kubelet: {message or error.message} (status {error.status})")
+    return internal_error(
+        f"error upgrading the connection to the kubelet: {message or error.message} (status {error.status})"
+    )
 
 
 def _unreachable(kubelet: Kubelet, url: str, error: BaseException) -> StatusError:
@@ -309,9 +318,6 @@ def _unreachable(kubelet: Kubelet, url: str, error: BaseException) -> StatusErro
     return StatusError(
         500,
         "InternalError",
-        f"Internal error occurred: Get \"{url}\": the kubelet of node {kubelet.node} cannot be reached: {detail}",
+        f'Internal error occurred: Get "{url}": the kubelet of node {kubelet.node} cannot be reached: {detail}',
         {"causes": [{"message": detail}]},
     )
-
-
-__all__ = ["KubeletStreams", "choose_container", "conflict", "service_unavailable"]

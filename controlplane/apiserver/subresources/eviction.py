@@ -29,7 +29,9 @@ async def evict(
     if not _is_free_to_go(pod):
         budgets = _budgets_of(registry, pod)
         if len(budgets) > 1:
-            raise internal_error("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
+            raise internal_error(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+            )
         for budget in budgets:
             if not (_ready(pod) is False and _may_evict_unhealthy(budget)):
                 await _charge(registry, budget, pod, options)
@@ -51,7 +53,9 @@ def _may_evict_unhealthy(budget: Object) -> bool:
     spec, status = budget.get("spec") or {}, budget.get("status") or {}
     if spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return True
-    return bool(status.get("desiredHealthy")) and int(status.get("currentHealthy") or 0) >= int(status["desiredHealthy"])
+    return bool(status.get("desiredHealthy")) and int(status.get("currentHealthy") or 0) >= int(
+        status["desiredHealthy"]
+    )
 
 
 def _budgets_of(registry: Registry, pod: Object) -> list[Object]:
@@ -70,7 +74,9 @@ async def _charge(registry: Registry, budget: Object, pod: Object, options: Writ
         status: dict[str, Any] = current.setdefault("status", {})
         name, generation = current["metadata"]["name"], current["metadata"].get("generation") or 0
         if int(status.get("observedGeneration") or 0) < generation:
-            raise _too_many(name, f"The disruption budget {name} is still being processed by the server.", retry_after_s=10)
+            raise _too_many(
+                name, f"The disruption budget {name} is still being processed by the server.", retry_after_s=10
+            )
         if int(status.get("disruptionsAllowed") or 0) <= 0:
             raise _too_many(
                 name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from podnet.controlplane.api.errors import bad_request, conflict, invalid, invalid_value
-from podnet.controlplane.api.selectors import from_labels, from_label_selector_object
+from podnet.controlplane.api.selectors import from_label_selector_object, from_labels
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver import scheme
@@ -22,7 +22,9 @@ API_VERSION = "autoscaling/v1"
 def scale_of(obj: Object) -> Object:
     """The Scale of an object."""
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    head = {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if k in metadata}
+    head = {
+        k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if k in metadata
+    }
     scale_status: dict[str, Any] = {"replicas": int(status.get("replicas") or 0)}
     selector = _selector_text(spec.get("selector"))
     if selector:
@@ -56,7 +58,12 @@ async def put_scale(
 
 
 async def patch_scale(
-    registry: Registry, resource: Resource, namespace: str, name: str, patch: Any, patch_type: PatchType,
+    registry: Registry,
+    resource: Resource,
+    namespace: str,
+    name: str,
+    patch: Any,
+    patch_type: PatchType,
     options: WriteOptions,
 ) -> Object:
     """PATCH scale."""
@@ -68,7 +75,9 @@ async def patch_scale(
     return await _write(registry, resource, namespace, name, options, transform)
 
 
-async def _write(registry: Registry, resource: Resource, namespace: str, name: str, options: WriteOptions, scale: Any) -> Object:
+async def _write(
+    registry: Registry, resource: Resource, namespace: str, name: str, options: WriteOptions, scale: Any
+) -> Object:
     def transform(obj: Object) -> Object:
         wanted = scale(scale_of(obj))
         _check(wanted, obj, resource)

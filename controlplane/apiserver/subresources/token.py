@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from podnet.controlplane.api.errors import StatusError, bad_request, invalid, invalid_value, not_found, conflict
+from podnet.controlplane.api.errors import StatusError, bad_request, conflict, invalid, invalid_value, not_found
 from podnet.controlplane.api.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.apiserver.tokens import (
-    DEFAULT_EXPIRATION_S, MAX_EXPIRATION_S, MIN_EXPIRATION_S, BoundObject, TokenClaims, TokenError, TokenIssuer,
+    DEFAULT_EXPIRATION_S,
+    MAX_EXPIRATION_S,
+    MIN_EXPIRATION_S,
+    BoundObject,
+    TokenClaims,
+    TokenError,
+    TokenIssuer,
 )
 
 _BOUND = {"Pod": PODS, "Secret": SECRETS, "Node": NODES}
@@ -44,7 +50,9 @@ async def request_token(registry: Registry, issuer: TokenIssuer, namespace: str,
     }
 
 
-def _bound_object(registry: Registry, account: Object, namespace: str, reference: dict[str, Any] | None) -> BoundObject | None:
+def _bound_object(
+    registry: Registry, account: Object, namespace: str, reference: dict[str, Any] | None
+) -> BoundObject | None:
     if not reference:
         return None
     kind, name = reference.get("kind", ""), reference.get("name", "")

@@ -52,12 +52,7 @@ def health_request(service: str, authority: str) -> bytes:
     name = service.encode()
     message = b"\x0a" + _text(name) if name else b""
     body = b"\x00" + struct.pack(">I", len(message)) + message
-    return (
-        PREFACE
-        + frame(SETTINGS, 0, 0)
-        + frame(HEADERS, END_HEADERS, 1, headers)
-        + frame(DATA, END_STREAM, 1, body)
-    )
+    return PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, headers) + frame(DATA, END_STREAM, 1, body)
 
 
 def parse_health_response(body: bytes) -> int | None:

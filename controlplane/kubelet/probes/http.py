@@ -78,7 +78,9 @@ async def http_get(target: HTTPTarget, timeout_s: float) -> tuple[int, str]:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
             return await _follow(session, target.url, headers)
     except aiohttp.ClientConnectorError as error:
-        raise ProbeConnectionError(f'Get "{target.url}": {dial_error(f"{target.host}:{target.port}", error)}') from error
+        raise ProbeConnectionError(
+            f'Get "{target.url}": {dial_error(f"{target.host}:{target.port}", error)}'
+        ) from error
     except TimeoutError as error:
         raise ProbeConnectionError(
             f'Get "{target.url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'

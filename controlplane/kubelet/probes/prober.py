@@ -75,7 +75,9 @@ async def _exec(
     try:
         result = await runtime.exec_sync(target.container_id, command, timeout_s)
     except TimeoutError:
-        return ProbeAnswer(success=False, output=f'command timed out: "{" ".join(command)}" timed out after {timeout_s}s')
+        return ProbeAnswer(
+            success=False, output=f'command timed out: "{" ".join(command)}" timed out after {timeout_s}s'
+        )
     except RuntimeServiceError as error:
         return ProbeAnswer(success=False, output=error.message)
     output = (result.stdout + result.stderr)[:OUTPUT_MAX].decode("utf-8", "replace")
@@ -112,8 +114,8 @@ async def _grpc(action: Mapping[str, Any], target: ProbeTarget, timeout_s: float
             status = await check_health(target.pod_ip, int(action["port"]), service)
     except TimeoutError:
         return ProbeAnswer(
-            success=False, output=f'timeout: failed to connect service "{address}" within {timeout_s}s: '
-            "context deadline exceeded"
+            success=False,
+            output=f'timeout: failed to connect service "{address}" within {timeout_s}s: context deadline exceeded',
         )
     except (OSError, EOFError):
         return ProbeAnswer(success=False, output=f'error: failed to connect service "{address}"')

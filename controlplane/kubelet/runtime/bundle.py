@@ -43,11 +43,11 @@ def build_spec(
         raise RuntimeServiceError("CreateContainerError", "no command specified")
     root = RootSpec(
         layers=tuple(str(layer) for layer in image_layers(layers, entry)),
-        scratch=str(own.scratch),
-        target=str(own.rootfs),
+        scratch=own.scratch,
+        target=own.rootfs,
         mounts=tuple(Mount(posixpath.normpath(m.container_path), m.host_path, m.read_only) for m in config.mounts),
         read_only=config.read_only_rootfs,
-        shm=str(files.shm),
+        shm=files.shm,
         privileged=config.privileged,
         host_network=sandbox.host_network,
     )
@@ -73,7 +73,7 @@ def build_spec(
         stop_signal=entry.stop_signal,
         cap_add=tuple(getattr(config, "cap_add", ())),
         cap_drop=tuple(getattr(config, "cap_drop", ())),
-        termination_log=str(own.termination_log) if config.termination_message_path else "",
+        termination_log=own.termination_log if config.termination_message_path else "",
         termination_path=config.termination_message_path,
-        hostname=str(own.hostname),
+        hostname=own.hostname,
     )

@@ -18,7 +18,6 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from podnet.controlplane.kubelet.cri import SandboxConfig
 from podnet.controlplane.kubelet.runtime import process, protocol
 from podnet.controlplane.kubelet.runtime.crilog import LineSplitter, LogFile, format_time
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, read_json, write_json
@@ -90,7 +89,7 @@ class Exec:
 class Children:
     """Starts, finds, signals and reaps them."""
 
-    def __init__(self, files: SandboxFiles, config: SandboxConfig, watch: Watch, unwatch: Unwatch) -> None:
+    def __init__(self, files: SandboxFiles, config: dict[str, Any], watch: Watch, unwatch: Unwatch) -> None:
         self._files = files
         self._watch = watch
         self._unwatch = unwatch
@@ -102,7 +101,7 @@ class Children:
         self._holder = 0
         # Orphans of a hostPID container come to the shim, not to the room's init: they are the pod's.
         syscalls.set_child_subreaper()
-        if config.share_process_namespace and not config.host_pid:
+        if config["share_process_namespace"] and not config["host_pid"]:
             self._hold_pid_namespace()
 
     def containers(self) -> Iterator[Container]:
@@ -129,7 +128,8 @@ class Children:
         if container_id in self._containers:
             return "the container is already running"
         spec = decode_spec(read_json(files.spec))
-        files.rootfs.mkdir(exist_ok=True)
+        if not os.path.isdir(files.rootfs):
+            os.mkdir(files.rootfs)
         near, far = _make_pipes(spec)
         report, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = self._fork(new=not spec.host_pid and not spec.share_pid, namespace=self._pid_ns_for(spec))

@@ -44,7 +44,7 @@ class ContainerHandle:
 def running_pods(nodes_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(node, record) of every sandbox whose pause process lives. `nodes_dir` is <cluster state>/nodes."""
     for path in sorted(nodes_dir.glob("*/sandboxes/*/sandbox.json")):
-        record = read_json(path)
+        record = read_json(str(path))
         if isinstance(record, dict) and is_alive(record.get("pause_pid", 0), record.get("pause_start_time", 0)):
             yield path.parents[2].name, record
 

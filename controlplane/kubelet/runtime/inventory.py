@@ -7,6 +7,7 @@ without a shim is an end nobody saw, exit code 137.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from dataclasses import dataclass, field, replace
@@ -107,7 +108,7 @@ def recover_sandbox(files: SandboxFiles) -> KnownSandbox | None:
     if not isinstance(data, dict) or "config" not in data:
         return None
     network = read_json(files.network)
-    ready = network is not None and not files.stopped.exists()
+    ready = network is not None and not os.path.exists(files.stopped)
     config = decode_sandbox_config(data["config"])
     status = SandboxStatus(
         id=files.id,
@@ -115,14 +116,14 @@ def recover_sandbox(files: SandboxFiles) -> KnownSandbox | None:
         state=SandboxState.READY if ready else SandboxState.NOTREADY,
         created_at_ns=int(data.get("created_at_ns", 0)),
         ips=tuple((network or {}).get("ips", ())),
-        netns="" if config.host_network else str(files.netns_pin),
+        netns="" if config.host_network else files.netns_pin,
     )
     sandbox = KnownSandbox(files, status)
-    if files.containers.is_dir():
-        for directory in sorted(files.containers.iterdir()):
-            container = recover_container(files, directory.name)
+    if os.path.isdir(files.containers):
+        for container_id in sorted(os.listdir(files.containers)):
+            container = recover_container(files, container_id)
             if container is not None:
-                sandbox.containers[directory.name] = container
+                sandbox.containers[container_id] = container
     return sandbox
 
 
@@ -130,7 +131,7 @@ def recover_container(files: SandboxFiles, container_id: str) -> KnownContainer 
     """One container from its directory; None when its creation was cut short."""
     own = files.container(container_id)
     config = read_json(own.config)
-    if not isinstance(config, dict) or not own.status.exists():
+    if not isinstance(config, dict) or not os.path.exists(own.status):
         return None
     status = ContainerStatus(
         id=container_id, sandbox_id=files.id, config=decode_container_config(config), state=ContainerState.UNKNOWN

@@ -13,7 +13,8 @@
             termination-log, hostname, fs/ (overlay uppers), rootfs/ (where the root is put together)
     <run>/shim/<first 16 of the id>.sock, <run>/shm/<id>/, <netns_dir>/<id>
 
-Every file is replaced whole (write, rename): a kill -9 at any moment leaves the old or the new one. Nothing is synced
+Every file is replaced whole (write, rename): a kill -9 at any moment leaves the old or the new one. Paths are plain strings: a shim that never touches pathlib, dataclasses' helpers
+and the like stays half a megabyte smaller. Nothing is synced
 to the disk, because no process described here survives a machine that loses its page cache.
 """
 
@@ -22,7 +23,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from podnet.controlplane.kubelet.cri import ContainerConfig, Mount, PortMapping, SandboxConfig
@@ -34,49 +34,49 @@ class SandboxFiles:
     """The files of one sandbox."""
 
     id: str
-    directory: Path
-    socket: Path
-    netns_pin: Path
-    shm: Path
+    directory: str
+    socket: str
+    netns_pin: str
+    shm: str
 
     @classmethod
     def of(cls, paths: NodePaths, sandbox_id: str) -> SandboxFiles:
         """The files of this sandbox on this node."""
         return cls(
             id=sandbox_id,
-            directory=paths.sandboxes_dir / sandbox_id,
-            socket=paths.run / "shim" / f"{sandbox_id[:16]}.sock",
-            netns_pin=paths.netns_dir / sandbox_id,
-            shm=paths.run / "shm" / sandbox_id,
+            directory=f"{paths.sandboxes_dir}/{sandbox_id}",
+            socket=f"{paths.run}/shim/{sandbox_id[:16]}.sock",
+            netns_pin=f"{paths.netns_dir}/{sandbox_id}",
+            shm=f"{paths.run}/shm/{sandbox_id}",
         )
 
     @property
-    def config(self) -> Path:
-        return self.directory / "config.json"
+    def config(self) -> str:
+        return f"{self.directory}/config.json"
 
     @property
-    def network(self) -> Path:
-        return self.directory / "network.json"
+    def network(self) -> str:
+        return f"{self.directory}/network.json"
 
     @property
-    def stopped(self) -> Path:
-        return self.directory / "stopped"
+    def stopped(self) -> str:
+        return f"{self.directory}/stopped"
 
     @property
-    def record(self) -> Path:
-        return self.directory / "sandbox.json"
+    def record(self) -> str:
+        return f"{self.directory}/sandbox.json"
 
     @property
-    def shim_log(self) -> Path:
-        return self.directory / "shim.log"
+    def shim_log(self) -> str:
+        return f"{self.directory}/shim.log"
 
     @property
-    def containers(self) -> Path:
-        return self.directory / "containers"
+    def containers(self) -> str:
+        return f"{self.directory}/containers"
 
     def container(self, container_id: str) -> ContainerFiles:
         """The files of one of its containers."""
-        return ContainerFiles(container_id, self.containers / container_id)
+        return ContainerFiles(container_id, f"{self.containers}/{container_id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,55 +84,65 @@ class ContainerFiles:
     """The files of one container."""
 
     id: str
-    directory: Path
+    directory: str
 
     @property
-    def config(self) -> Path:
-        return self.directory / "config.json"
+    def config(self) -> str:
+        return f"{self.directory}/config.json"
 
     @property
-    def spec(self) -> Path:
-        return self.directory / "spec.json"
+    def spec(self) -> str:
+        return f"{self.directory}/spec.json"
 
     @property
-    def status(self) -> Path:
-        return self.directory / "status.json"
+    def status(self) -> str:
+        return f"{self.directory}/status.json"
 
     @property
-    def termination_log(self) -> Path:
-        return self.directory / "termination-log"
+    def termination_log(self) -> str:
+        return f"{self.directory}/termination-log"
 
     @property
-    def hostname(self) -> Path:
-        return self.directory / "hostname"
+    def hostname(self) -> str:
+        return f"{self.directory}/hostname"
 
     @property
-    def scratch(self) -> Path:
-        return self.directory / "fs"
+    def scratch(self) -> str:
+        return f"{self.directory}/fs"
 
     @property
-    def rootfs(self) -> Path:
-        return self.directory / "rootfs"
+    def rootfs(self) -> str:
+        return f"{self.directory}/rootfs"
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: str, value: Any) -> None:
     """Replace a file by this value, whole or not at all; readable by its owner only (environments hold secrets)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = f"{path}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        data = json.dumps(value, separators=(",", ":")).encode()
+        data = json.dumps(value).encode()
         while data:
             data = data[os.write(descriptor, data) :]
     finally:
         os.close(descriptor)
-    temporary.rename(path)
+    os.rename(temporary, path)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str) -> Any:
     """The value in a file; None when there is none or it is not JSON (a file from before a power cut)."""
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        data = b""
+        while piece := os.read(descriptor, 1 << 20):
+            data += piece
+    finally:
+        os.close(descriptor)
+    try:
+        return json.loads(data)
+    except ValueError:
         return None
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 MAX_MESSAGE_BYTES = 160 * 1024
@@ -42,7 +41,7 @@ def close_all(descriptors: Sequence[int]) -> None:
             os.close(descriptor)
 
 
-def connect(path: Path) -> socket.socket:
+def connect(path: str) -> socket.socket:
     """Connect to a shim's socket. OSError when nobody listens."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -53,13 +52,14 @@ def connect(path: Path) -> socket.socket:
     return sock
 
 
-def listen(path: Path, backlog: int = 64) -> socket.socket:
+def listen(path: str, backlog: int = 64) -> socket.socket:
     """Listen on a socket file of mode 0600, replacing a dead one."""
-    path.unlink(missing_ok=True)
+    if os.path.lexists(path):
+        os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         _with_short_path(path, sock.bind)
-        path.chmod(0o600)
+        os.chmod(path, 0o600)
         sock.listen(backlog)
     except OSError:
         sock.close()
@@ -67,13 +67,13 @@ def listen(path: Path, backlog: int = 64) -> socket.socket:
     return sock
 
 
-def _with_short_path(path: Path, use: Any) -> None:
+def _with_short_path(path: str, use: Any) -> None:
     """sun_path holds 107 bytes: a longer path is reached through a descriptor of its directory."""
     if len(os.fsencode(path)) <= _SUN_PATH_BYTES:
-        use(os.fspath(path))
+        use(path)
         return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        use(f"/proc/self/fd/{directory}/{path.name}")
+        use(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
     finally:
         os.close(directory)

@@ -125,11 +125,11 @@ class PodRuntime:
         self.open()
         sandbox_id = secrets.token_hex(32)
         files = SandboxFiles.of(self._paths, sandbox_id)
-        files.containers.mkdir(parents=True)
+        os.makedirs(files.containers)
         created_at_ns = time.time_ns()
         write_json(files.config, {"config": encode(config), "created_at_ns": created_at_ns})
         status = SandboxStatus(
-            sandbox_id, config, SandboxState.NOTREADY, created_at_ns, (), "" if config.host_network else str(files.netns_pin)
+            sandbox_id, config, SandboxState.NOTREADY, created_at_ns, (), "" if config.host_network else files.netns_pin
         )
         sandbox = KnownSandbox(files, status)
         self._sandboxes[sandbox_id] = sandbox
@@ -167,7 +167,7 @@ class PodRuntime:
         try:
             result = await self._cni.add(
                 sandbox.files.id,
-                str(sandbox.files.netns_pin),
+                sandbox.files.netns_pin,
                 "eth0",
                 _pod_info(config),
                 config.port_mappings,
@@ -183,11 +183,11 @@ class PodRuntime:
         """As CRI."""
         self.open()
         sandbox = self._sandboxes.get(sandbox_id)
-        if sandbox is None or sandbox.files.stopped.exists():
+        if sandbox is None or os.path.exists(sandbox.files.stopped):
             return
         async with sandbox.lock:
             await self._tear_down(sandbox)
-            sandbox.files.stopped.touch()
+            Path(sandbox.files.stopped).touch()
 
     async def _tear_down(self, sandbox: KnownSandbox) -> None:
         """Processes, then network, then the namespace's pin: each step may have been done before."""
@@ -197,7 +197,7 @@ class PodRuntime:
             await shimclient.request(files.socket, {"op": "shutdown"}, timeout_s=STOP_TIMEOUT_S)
         self._shim_gone(sandbox)
         if not sandbox.status.config.host_network:
-            netns = str(files.netns_pin) if files.netns_pin.exists() else ""
+            netns = files.netns_pin if os.path.exists(files.netns_pin) else ""
             try:
                 await self._cni.delete(files.id, netns, "eth0", _pod_info(sandbox.status.config))
             except CNIRuntimeError as error:
@@ -206,7 +206,7 @@ class PodRuntime:
                 ) from error
             syscalls.delete_netns(files.netns_pin)
         shutil.rmtree(files.shm, ignore_errors=True)
-        files.socket.unlink(missing_ok=True)
+        Path(files.socket).unlink(missing_ok=True)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
         """As CRI."""
@@ -253,13 +253,13 @@ class PodRuntime:
         check_config(config)
         container_id = secrets.token_hex(32)
         files = sandbox.files.container(container_id)
-        files.directory.mkdir(parents=True)
+        os.makedirs(files.directory)
         hostname = os.uname().nodename if sandbox.status.config.host_network else sandbox_hostname(sandbox.status.config)
-        files.hostname.write_text(f"{hostname}\n", encoding="utf-8")
+        Path(files.hostname).write_text(f"{hostname}\n", encoding="utf-8")
         spec = build_spec(sandbox.status.config, sandbox.files, container_id, config, entry, self._layers, hostname)
         if spec.termination_log:
-            files.termination_log.touch()
-            files.termination_log.chmod(0o666)
+            Path(files.termination_log).touch()
+            os.chmod(files.termination_log, 0o666)
         write_json(files.config, encode(config))
         write_json(files.spec, encode(spec))
         status = ContainerStatus(

@@ -23,25 +23,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from setproctitle import setproctitle
 
-from podnet.controlplane.kubelet.cri import SandboxConfig
 from podnet.controlplane.kubelet.runtime import protocol
 from podnet.controlplane.kubelet.runtime.children import Children, Container, Exec
-from podnet.controlplane.kubelet.runtime.layout import (
-    SandboxFiles,
-    decode_sandbox_config,
-    encode,
-    read_json,
-    write_json,
-)
-from podnet.controlplane.kubelet.runtime.spec import sandbox_hostname
+from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, read_json, write_json
 from podnet.controlplane.kubelet.runtime.processes import process_start_time
+from podnet.controlplane.kubelet.runtime.spec import pod_hostname
 from podnet.topology.linux import syscalls
-from podnet.topology.paths import NodePaths
 
 REQUEST_TIMEOUT_S = 2.0
 MAX_FINISHED_EXECS = 256
@@ -49,13 +40,13 @@ _HIGHEST_DESCRIPTOR = 1 << 20
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
-def run_shim(paths: NodePaths, sandbox_id: str, reply: socket.socket) -> int:
-    """Set the sandbox up, say so on `reply`, serve until told to end; the exit code."""
-    files = SandboxFiles.of(paths, sandbox_id)
+def run_shim(files: SandboxFiles, reply: socket.socket) -> int:
+    """Set the sandbox up, say so on `reply`, serve until told to end; the exit code. The configuration stays a dict
+    here: it is read once, and a shim's memory is counted."""
     try:
-        config = decode_sandbox_config(read_json(files.config)["config"])
+        config: dict[str, Any] = read_json(files.config)["config"]
         _detach(files, reply)
-        setproctitle(f"podnet-pause {config.pod_namespace}/{config.pod_name}")
+        setproctitle(f"podnet-pause {config['pod_namespace']}/{config['pod_name']}")
         create_namespaces(files, config)
         shim = Shim(files, config)
     except (OSError, KeyError, TypeError) as error:
@@ -81,24 +72,24 @@ def _detach(files: SandboxFiles, reply: socket.socket) -> None:
     os.closerange(kept + 1, _HIGHEST_DESCRIPTOR)
 
 
-def create_namespaces(files: SandboxFiles, config: SandboxConfig) -> None:
+def create_namespaces(files: SandboxFiles, config: dict[str, Any]) -> None:
     """The pod's network (pinned in the node's mount namespace, where CNI plugins look for it), UTS and IPC."""
-    flags = 0 if config.host_ipc else syscalls.CLONE_NEWIPC
-    if not config.host_network:
+    flags = 0 if config["host_ipc"] else syscalls.CLONE_NEWIPC
+    if not config["host_network"]:
         flags |= syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS
     if flags:
         syscalls.unshare(flags)
-    files.shm.mkdir(mode=0o1777, parents=True, exist_ok=True)
-    files.shm.chmod(0o1777)
-    if not config.host_network:
-        syscalls.sethostname(sandbox_hostname(config))
-        files.netns_pin.parent.mkdir(parents=True, exist_ok=True)
-        files.netns_pin.touch()
+    os.makedirs(files.shm, exist_ok=True)
+    os.chmod(files.shm, 0o1777)
+    if not config["host_network"]:
+        syscalls.sethostname(pod_hostname(config["hostname"], config["pod_name"]))
+        os.makedirs(os.path.dirname(files.netns_pin), exist_ok=True)
+        os.close(os.open(files.netns_pin, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
         syscalls.mount("/proc/self/ns/net", files.netns_pin, flags=syscalls.MS_BIND)
         _set_loopback_up()
         _default_sysctls()
-    for name, value in config.sysctls.items():
-        _sysctl(name).write_text(value)
+    for name, value in config["sysctls"].items():
+        _write_sysctl(name, value)
 
 
 def _set_loopback_up() -> None:
@@ -111,19 +102,23 @@ def _set_loopback_up() -> None:
 def _default_sysctls() -> None:
     """As containerd's enable_unprivileged_ports and enable_unprivileged_icmp; groups a user namespace does not map are
     refused by the kernel, and nobody there is in them either."""
-    _sysctl("net.ipv4.ip_unprivileged_port_start").write_text("0")
+    _write_sysctl("net.ipv4.ip_unprivileged_port_start", "0")
     with contextlib.suppress(OSError):
-        _sysctl("net.ipv4.ping_group_range").write_text("0 2147483647")
+        _write_sysctl("net.ipv4.ping_group_range", "0 2147483647")
 
 
-def _sysctl(name: str) -> Path:
-    return Path("/proc/sys") / name.replace(".", "/")
+def _write_sysctl(name: str, value: str) -> None:
+    descriptor = os.open("/proc/sys/" + name.replace(".", "/"), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
 
 
 class Shim:
     """The loop."""
 
-    def __init__(self, files: SandboxFiles, config: SandboxConfig) -> None:
+    def __init__(self, files: SandboxFiles, config: dict[str, Any]) -> None:
         self._files = files
         self._config = config
         self._selector = selectors.DefaultSelector()
@@ -131,7 +126,7 @@ class Shim:
         self._subscribers: set[socket.socket] = set()
         self._exec_waiters: dict[str, list[socket.socket]] = {}
         self._leaving: list[socket.socket] | None = None
-        files.socket.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(files.socket), exist_ok=True)
         self._listener = protocol.listen(files.socket)
         self._watch(self._listener.fileno(), self._accept)
         self._catch_signals()
@@ -289,7 +284,7 @@ class Shim:
 
     def _leave(self) -> None:
         self._write_record()
-        self._files.socket.unlink(missing_ok=True)
+        os.unlink(self._files.socket)
         for connection in self._leaving or ():
             with contextlib.suppress(OSError):
                 protocol.send(connection, {"stopped": True})
@@ -298,15 +293,15 @@ class Shim:
         """What `podnet exec` reads: who runs here, as the room sees it."""
         containers = [container.record() for container in self._children.containers()]
         record = {
-            "pod_name": self._config.pod_name,
-            "pod_namespace": self._config.pod_namespace,
-            "pod_uid": self._config.pod_uid,
+            "pod_name": self._config["pod_name"],
+            "pod_namespace": self._config["pod_namespace"],
+            "pod_uid": self._config["pod_uid"],
             "sandbox_id": self._files.id,
             "pause_pid": os.getpid(),
             "pause_start_time": process_start_time(os.getpid()),
-            "netns": "" if self._config.host_network else str(self._files.netns_pin),
+            "netns": "" if self._config["host_network"] else self._files.netns_pin,
             "written_at_ns": time.time_ns(),
-            "labels": encode(self._config)["labels"],
+            "labels": self._config["labels"],
             "containers": containers,
         }
         write_json(self._files.record, record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from podnet.controlplane.kubelet.runtime import protocol
@@ -26,13 +25,13 @@ class ShimError(Exception):
 
 
 async def request(
-    path: Path, message: dict[str, Any], descriptors: Sequence[int] = (), timeout_s: float | None = REQUEST_TIMEOUT_S
+    path: str, message: dict[str, Any], descriptors: Sequence[int] = (), timeout_s: float | None = REQUEST_TIMEOUT_S
 ) -> tuple[dict[str, Any], list[int]]:
     """Ask, and wait for the answer. The caller owns the descriptors that come with it."""
     try:
         sock = protocol.connect(path)
     except OSError as error:
-        raise ShimGoneError(f"shim socket {path.name}: {error.strerror}") from error
+        raise ShimGoneError(f"shim socket {path}: {error.strerror}") from error
     try:
         try:
             protocol.send(sock, message, descriptors)
@@ -43,7 +42,7 @@ async def request(
     finally:
         sock.close()
     if answer is None:
-        raise ShimGoneError(f"shim socket {path.name} closed")
+        raise ShimGoneError(f"shim socket {path} closed")
     if "error" in answer:
         protocol.close_all(received)
         raise ShimError(answer["error"], answer.get("reason", ""))

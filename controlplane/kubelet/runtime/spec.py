@@ -77,8 +77,13 @@ def resolve_env(config: ContainerConfig, entry: CatalogueEntry, hostname: str) -
 
 
 def sandbox_hostname(config: SandboxConfig) -> str:
-    """The pod's host name: what the kubelet says, or the pod's name cut to what the kernel takes."""
-    return (config.hostname or config.pod_name)[:63].rstrip("-.")
+    """The pod's host name."""
+    return pod_hostname(config.hostname, config.pod_name)
+
+
+def pod_hostname(hostname: str, pod_name: str) -> str:
+    """What the kubelet says, or the pod's name cut to what the kernel takes."""
+    return (hostname or pod_name)[:63].rstrip("-.")
 
 
 def decode_spec(data: dict[str, Any]) -> ContainerSpec:

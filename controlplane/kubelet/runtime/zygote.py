@@ -18,12 +18,12 @@ import signal
 import socket
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from setproctitle import setproctitle
 
 from podnet.controlplane.kubelet.images.programs import launch
 from podnet.controlplane.kubelet.runtime import protocol, shim
+from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, encode
 from podnet.topology.paths import NodePaths
 
 _HIGHEST_DESCRIPTOR = 1 << 20
@@ -41,7 +41,7 @@ class Zygote:
         {"error": …}, and which closes without a word when it died on the way."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            message = {"id": sandbox_id, "state": str(paths.state), "run": str(paths.run)}
+            message = encode(SandboxFiles.of(paths, sandbox_id))
             try:
                 self._send(message, theirs)
             except OSError:  # it was killed: a new one takes the request
@@ -134,8 +134,7 @@ def _fork_shim(message: protocol.Message, descriptors: list[int]) -> None:
         if os.fork() > 0:
             os._exit(0)
         reply = socket.socket(fileno=descriptors[0])
-        paths = NodePaths(Path(message["state"]), Path(message["run"]))
-        code = shim.run_shim(paths, message["id"], reply)
+        code = shim.run_shim(SandboxFiles(**message), reply)
     except BaseException:  # noqa: BLE001 - as above
         traceback.print_exc()
     finally:

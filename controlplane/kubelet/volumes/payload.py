@@ -108,7 +108,9 @@ def _projected(volume: Mapping[str, Any], facts: PodFacts, sources: VolumeSource
 
 
 def _token_request(source: Mapping[str, Any]) -> TokenRequest:
-    return TokenRequest(source.get("audience") or "", int(source.get("expirationSeconds") or DEFAULT_TOKEN_EXPIRATION_S))
+    return TokenRequest(
+        source.get("audience") or "", int(source.get("expirationSeconds") or DEFAULT_TOKEN_EXPIRATION_S)
+    )
 
 
 def _config_map(source: Mapping[str, Any], sources: VolumeSources, mode: int) -> dict[str, FilePayload]:

@@ -20,7 +20,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "limitranges": {"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}}]}},
     "namespaces": {},
     "nodes": {"spec": {}},
-    "persistentvolumeclaims": {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+    "persistentvolumeclaims": {
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    },
     "persistentvolumes": {
         "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
     },
@@ -33,8 +35,12 @@ _BODIES: dict[str, dict[str, Any]] = {
     "services": {"spec": {"ports": [{"port": 80}]}},
     "apiservices.apiregistration.k8s.io": {
         "spec": {
-            "group": "x.y", "version": "v9", "groupPriorityMinimum": 100, "versionPriority": 10,
-            "service": {"namespace": "default", "name": "s"}, "insecureSkipTLSVerify": True,
+            "group": "x.y",
+            "version": "v9",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 10,
+            "service": {"namespace": "default", "name": "s"},
+            "insecureSkipTLSVerify": True,
         }
     },
     "controllerrevisions.apps": {"revision": 1, "data": {"spec": {}}},
@@ -43,8 +49,13 @@ _BODIES: dict[str, dict[str, Any]] = {
     "replicasets.apps": {"spec": {"selector": _SELECTOR, "template": _TEMPLATE}},
     "statefulsets.apps": {"spec": {"selector": _SELECTOR, "template": _TEMPLATE, "serviceName": "s"}},
     "events.events.k8s.io": {
-        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "x.y/z", "reportingInstance": "i",
-        "action": "A", "reason": "R", "type": "Normal", "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "x.y/z",
+        "reportingInstance": "i",
+        "action": "A",
+        "reason": "R",
+        "type": "Normal",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
     },
     "horizontalpodautoscalers.autoscaling": {
         "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}
@@ -52,7 +63,11 @@ _BODIES: dict[str, dict[str, Any]] = {
     "cronjobs.batch": {"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": _JOB}}},
     "jobs.batch": {"spec": _JOB},
     "certificatesigningrequests.certificates.k8s.io": {
-        "spec": {"request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=", "signerName": "x.y/z", "usages": ["client auth"]}
+        "spec": {
+            "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=",
+            "signerName": "x.y/z",
+            "usages": ["client auth"],
+        }
     },
     "ingressclasses.networking.k8s.io": {"spec": {"controller": "x.y/z"}},
     "ingresses.networking.k8s.io": {"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}},
@@ -64,7 +79,8 @@ _BODIES: dict[str, dict[str, Any]] = {
     },
     "clusterroles.rbac.authorization.k8s.io": {"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]},
     "rolebindings.rbac.authorization.k8s.io": {
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}, "subjects": [],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [],
     },
     "roles.rbac.authorization.k8s.io": {"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]},
     "csidrivers.storage.k8s.io": {"spec": {}},
@@ -91,7 +107,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     },
     "customresourcedefinitions.apiextensions.k8s.io": {
         "spec": {
-            "group": "x.y", "scope": "Namespaced", "names": {"plural": "foos", "kind": "Foo"},
+            "group": "x.y",
+            "scope": "Namespaced",
+            "names": {"plural": "foos", "kind": "Foo"},
             "versions": [
                 {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
             ],
@@ -120,7 +138,12 @@ def minimal(resource: Resource, name: str = "") -> Object:
     metadata: dict[str, Any] = {"name": name or _NAMES.get(resource.qualified_name, "x")}
     if resource.namespaced:
         metadata["namespace"] = "default"
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **_BODIES[resource.qualified_name]}
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": metadata,
+        **_BODIES[resource.qualified_name],
+    }
 
 
 def identify(resource: Resource) -> str:

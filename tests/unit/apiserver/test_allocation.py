@@ -119,14 +119,18 @@ def test_one_port_over_two_protocols_shares_a_node_port() -> None:
 
 
 def test_one_node_port_may_serve_another_protocol() -> None:
-    other = service("b", type="NodePort", clusterIP="10.96.0.9", ports=[{"port": 1, "protocol": "UDP", "nodePort": 30001}])
+    other = service(
+        "b", type="NodePort", clusterIP="10.96.0.9", ports=[{"port": 1, "protocol": "UDP", "nodePort": 30001}]
+    )
     new = service(type="NodePort", ports=[{"port": 80, "protocol": "TCP", "nodePort": 30001}])
     assert allocate(new, None, [other], RANGES) == []
 
 
 def test_the_same_node_port_twice_in_one_service_is_refused() -> None:
     ports = [{"port": 80, "protocol": "TCP", "nodePort": 30001}, {"port": 81, "protocol": "TCP", "nodePort": 30001}]
-    assert [c.field for c in allocate(service(type="NodePort", ports=ports), None, [], RANGES)] == ["spec.ports[1].nodePort"]
+    assert [c.field for c in allocate(service(type="NodePort", ports=ports), None, [], RANGES)] == [
+        "spec.ports[1].nodePort"
+    ]
 
 
 def test_a_load_balancer_may_do_without_node_ports() -> None:

@@ -38,8 +38,20 @@ def pod(*, node: str = "n1", phase: str = "Running", grace: int | None = 30, **m
         (pod(finalizers=["x/y"]), 0, False, 0),
         (pod(node="", finalizers=["x/y"]), None, False, 0),
     ],
-    ids=["spec", "asked", "force", "unscheduled", "unscheduled-asked", "succeeded", "failed", "spec-0", "default",
-         "negative", "finalizer-force", "finalizer-unscheduled"],
+    ids=[
+        "spec",
+        "asked",
+        "force",
+        "unscheduled",
+        "unscheduled-asked",
+        "succeeded",
+        "failed",
+        "spec-0",
+        "default",
+        "negative",
+        "finalizer-force",
+        "finalizer-unscheduled",
+    ],
 )
 def test_pods_have_grace(obj: dict[str, Any], grace: int | None, removed: bool, period: int | None) -> None:
     plan = plan_deletion(obj, r.PODS, DeleteOptions(grace_period_s=grace), NOW)
@@ -79,12 +91,20 @@ def test_propagation_leaves_a_finalizer_for_the_collector(policy: Any, finalizer
 
 
 def test_background_takes_the_object_at_once() -> None:
-    assert plan_deletion({"metadata": {"name": "d"}}, r.DEPLOYMENTS, DeleteOptions(propagation="Background"), NOW).remove
+    assert plan_deletion(
+        {"metadata": {"name": "d"}}, r.DEPLOYMENTS, DeleteOptions(propagation="Background"), NOW
+    ).remove
 
 
 def test_background_undoes_foreground() -> None:
-    obj = {"metadata": {"name": "d", "deletionTimestamp": format_time(NOW), "deletionGracePeriodSeconds": 0,
-                        "finalizers": ["foregroundDeletion"]}}
+    obj = {
+        "metadata": {
+            "name": "d",
+            "deletionTimestamp": format_time(NOW),
+            "deletionGracePeriodSeconds": 0,
+            "finalizers": ["foregroundDeletion"],
+        }
+    }
     assert plan_deletion(obj, r.DEPLOYMENTS, DeleteOptions(propagation="Background"), NOW).remove
 
 

@@ -19,7 +19,9 @@ from podnet.controlplane.apiserver.registry import Registry
 async def fill(client: LocalClient, count: int) -> None:
     for index in range(count):
         labels = {"odd": "yes"} if index % 2 else {"even": "yes"}
-        await client.create(CONFIGMAPS, {"metadata": {"name": f"c{index:03}", "namespace": "default", "labels": labels}})
+        await client.create(
+            CONFIGMAPS, {"metadata": {"name": f"c{index:03}", "namespace": "default", "labels": labels}}
+        )
 
 
 async def pages(registry: Registry, limit: int, **selectors: str) -> list[list[str]]:
@@ -79,7 +81,9 @@ async def test_a_continue_token_expires_with_a_way_on(registry: Registry, client
     assert [entry.obj["metadata"]["name"] for entry in rest.entries] == ["c002", "c003", "c005"]
 
 
-@pytest.mark.parametrize("token", ["x", "e30", "!!!", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJhIn0", "W10", "é"])
+@pytest.mark.parametrize(
+    "token", ["x", "e30", "!!!", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJhIn0", "W10", "é"]
+)
 async def test_a_token_that_is_none_of_ours(registry: Registry, token: str) -> None:
     with pytest.raises(StatusError, match="continue key is not valid") as caught:
         await registry.list(CONFIGMAPS, "default", ListOptions(limit=2, continue_token=token))
@@ -111,7 +115,10 @@ async def test_exact_shows_the_past(registry: Registry, client: LocalClient) -> 
         (ListOptions(resource_version_match="Exact"), "forbidden unless resourceVersion is provided"),
         (ListOptions(resource_version="0", resource_version_match="Exact"), 'forbidden for resourceVersion "0"'),
         (ListOptions(resource_version="5", resource_version_match="Sometimes"), "Unsupported value"),
-        (ListOptions(resource_version="5", resource_version_match="Exact", continue_token="x"), "when continue is provided"),
+        (
+            ListOptions(resource_version="5", resource_version_match="Exact", continue_token="x"),
+            "when continue is provided",
+        ),
         (ListOptions(limit=-1), "greater than or equal to 0"),
     ],
 )
@@ -170,7 +177,10 @@ async def test_order_is_by_namespace_and_name(client: LocalClient) -> None:
         await client.create(CONFIGMAPS, {"metadata": {"name": name, "namespace": namespace}})
     items = (await client.list(CONFIGMAPS)).items
     assert [(i["metadata"]["namespace"], i["metadata"]["name"]) for i in items] == [
-        ("a", "b"), ("a", "z"), ("default", "a"), ("default", "b"),
+        ("a", "b"),
+        ("a", "z"),
+        ("default", "a"),
+        ("default", "b"),
     ]
     assert len((await client.list(CONFIGMAPS, "a")).items) == 2
 

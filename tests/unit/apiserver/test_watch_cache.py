@@ -23,7 +23,9 @@ def config_map(name: str, **labels: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "default", "labels": labels}, "data": {}}
 
 
-async def collect(registry: Registry, options: WatchOptions, count: int, resource: Any = CONFIGMAPS) -> list[tuple[str, str]]:
+async def collect(
+    registry: Registry, options: WatchOptions, count: int, resource: Any = CONFIGMAPS
+) -> list[tuple[str, str]]:
     """(type, name) of the first `count` events."""
     out: list[tuple[str, str]] = []
     async with asyncio.timeout(5):
@@ -190,7 +192,9 @@ async def test_reads_see_writes_at_once(registry: Registry, client: LocalClient)
         await client.get(CONFIGMAPS, f"c{index}", "default")
 
 
-async def test_a_version_in_the_future_times_out(registry: Registry, client: LocalClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_version_in_the_future_times_out(
+    registry: Registry, client: LocalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(watchcache, "CATCH_UP_TIMEOUT_S", 0.05)
     with pytest.raises(StatusError, match="Too large resource version: 99999") as caught:
         await client.list(CONFIGMAPS, resource_version="99999")

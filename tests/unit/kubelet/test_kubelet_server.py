@@ -142,9 +142,7 @@ async def test_previous_logs(node: Any, http: aiohttp.ClientSession) -> None:
         pytest.param("/exec/default/web/app", 400, "at least one command", id="no-command"),
     ],
 )
-async def test_what_is_refused(
-    node: Any, http: aiohttp.ClientSession, path: str, code: int, message: str
-) -> None:
+async def test_what_is_refused(node: Any, http: aiohttp.ClientSession, path: str, code: int, message: str) -> None:
     await node.create_pod()
     await node.until_ready()
     async with http.get(node.url(path)) as answer:
@@ -156,7 +154,9 @@ async def test_what_is_refused(
 
 async def test_logs_of_a_container_that_cannot_start(node: Any, http: aiohttp.ClientSession) -> None:
     await node.create_pod(containers=[{"name": "app", "image": "no-such-image"}])
-    await node.until_pod(lambda pod: "waiting" in (pod["status"].get("containerStatuses") or [{"state": {}}])[0]["state"])
+    await node.until_pod(
+        lambda pod: "waiting" in (pod["status"].get("containerStatuses") or [{"state": {}}])[0]["state"]
+    )
     await node.until_event("Failed", "Failed to pull image")
     async with http.get(node.url("/containerLogs/default/web/app")) as answer:
         assert answer.status == 400
@@ -165,9 +165,7 @@ async def test_logs_of_a_container_that_cannot_start(node: Any, http: aiohttp.Cl
 
 
 @pytest.mark.parametrize("protocol", [V4, V5])
-async def test_exec_gives_both_streams_and_the_exit_code(
-    node: Any, http: aiohttp.ClientSession, protocol: str
-) -> None:
+async def test_exec_gives_both_streams_and_the_exit_code(node: Any, http: aiohttp.ClientSession, protocol: str) -> None:
     await node.create_pod()
     await node.until_ready()
     url = exec_url(node, "sh", "-c", "echo out; echo err >&2; exit 7", output="1", error="1")

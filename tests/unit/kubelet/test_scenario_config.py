@@ -36,7 +36,9 @@ async def test_environment_from_everywhere(node: Any) -> None:
     await node.client.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": secret, "data": data})
     service = {"name": "db", "namespace": "default"}
     spec = {"ports": [{"port": 5432}], "selector": {"app": "db"}}
-    made = await node.client.create(SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": spec})
+    made = await node.client.create(
+        SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": spec}
+    )
     await node.create_pod(
         containers=container(
             envFrom=[{"configMapRef": {"name": "settings"}, "prefix": "S_"}],

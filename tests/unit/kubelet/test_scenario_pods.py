@@ -89,9 +89,7 @@ async def test_a_crashing_container_restarts_at_once_and_then_backs_off(node: An
 
 
 async def test_on_failure_restarts_failures_only(node: Any) -> None:
-    await node.create_pod(
-        containers=[shell("exit 0", "good"), shell("exit 1", "bad")], restartPolicy="OnFailure"
-    )
+    await node.create_pod(containers=[shell("exit 0", "good"), shell("exit 1", "bad")], restartPolicy="OnFailure")
     pod = await node.until_pod(lambda pod: state_of(pod, "bad").get("restartCount", 0) >= 1)
     assert state_of(pod, "good")["restartCount"] == 0
     assert state_of(pod, "good")["state"]["terminated"]["reason"] == "Completed"
@@ -139,7 +137,9 @@ async def test_an_unknown_image_waits_and_says_why(node: Any) -> None:
 
 async def test_image_pull_policy_never(node: Any) -> None:
     await node.create_pod(containers=[{"name": "app", "image": "nope", "imagePullPolicy": "Never"}])
-    pod = await node.until_pod(lambda pod: "waiting" in state_of(pod)["state"] and "message" in state_of(pod)["state"]["waiting"])
+    pod = await node.until_pod(
+        lambda pod: "waiting" in state_of(pod)["state"] and "message" in state_of(pod)["state"]["waiting"]
+    )
     assert state_of(pod)["state"]["waiting"] == {
         "reason": "ErrImageNeverPull",
         "message": 'Container image "nope" is not present with pull policy of Never',
@@ -148,7 +148,9 @@ async def test_image_pull_policy_never(node: Any) -> None:
 
 async def test_a_command_that_is_not_there(node: Any) -> None:
     await node.create_pod(containers=[{"name": "app", "image": "busybox", "command": ["nope"]}])
-    pod = await node.until_pod(lambda pod: state_of(pod)["state"].get("waiting", {}).get("reason") == "RunContainerError")
+    pod = await node.until_pod(
+        lambda pod: state_of(pod)["state"].get("waiting", {}).get("reason") == "RunContainerError"
+    )
     assert 'exec: "nope": executable file not found' in state_of(pod)["state"]["waiting"]["message"]
     await node.until_event("Failed", 'exec: "nope"')
 
@@ -168,9 +170,7 @@ async def test_a_dead_sandbox_is_made_again_with_its_containers(node: Any) -> No
     before = await node.until_ready()
     [sandbox] = await node.runtime.list_pod_sandboxes()
     node.runtime.kill_sandbox(sandbox.id)
-    pod = await node.until_pod(
-        lambda pod: state_of(pod)["restartCount"] == 1 and "running" in state_of(pod)["state"]
-    )
+    pod = await node.until_pod(lambda pod: state_of(pod)["restartCount"] == 1 and "running" in state_of(pod)["state"])
     assert pod["status"]["podIP"] != before["status"]["podIP"]
     assert pod["status"]["podIPs"] == [{"ip": pod["status"]["podIP"]}]
     assert state_of(pod)["lastState"]["terminated"]["exitCode"] == 137
@@ -221,7 +221,9 @@ async def test_a_pod_that_does_not_fit_is_rejected(node: Any) -> None:
     await node.create_pod(containers=[{"name": "app", "image": "busybox", "resources": resources}])
     pod = await node.until_phase("Failed")
     assert pod["status"]["reason"] == "OutOfcpu"
-    assert pod["status"]["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000")
+    assert pod["status"]["message"].startswith(
+        "Pod was rejected: Node didn't have enough resource: cpu, requested: 10000000"
+    )
     assert await node.runtime.list_pod_sandboxes() == []
 
 

@@ -1,0 +1,142 @@
+"""OpenFlow switches: packets pass, TCP too, flows are installed, and the controller may die."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from podnet.topology.linux import LinuxKernel
+from podnet.topology.linux import exec as linux_exec
+from podnet.topology.linux.ethtool import tx_checksum
+from podnet.topology.spec import load_cluster_spec
+from podnet.topology.underlay import Underlay
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(
+        shutil.which("ovs-vswitchd", path=os.environ.get("PATH", "") + ":/usr/sbin") is None,
+        reason="Open vSwitch is not installed (apt install openvswitch-switch)",
+    ),
+    pytest.mark.skipif(importlib.util.find_spec("os_ken") is None, reason="os-ken is not installed (extra sdn)"),
+]
+
+SPEC = """
+apiVersion: podnet.dev/v1alpha1
+kind: Cluster
+spec:
+  nodes: [{name: cp, role: control-plane}, {name: w1}, {name: w2, switch: s3}]
+  switches: [{name: s1, kind: openflow}, {name: s2}, {name: s3, kind: openflow}]
+  links: [{endpoints: [s1, s2]}, {endpoints: [s2, s3]}, {endpoints: [client, s2]}]
+"""
+SERVER = "import socket; s=socket.create_server(('', 80)); print('up', flush=True); c,_=s.accept(); c.sendall(c.recv(9)*2000)"
+CLIENT = "import socket,sys; c=socket.create_connection((sys.argv[1],80),5); c.sendall(b'123456789'); n=0\nwhile d:=c.recv(65536): n+=len(d)\nprint(n)"  # noqa: E501
+
+
+@pytest.fixture
+def underlay(room: LinuxKernel) -> Iterator[Underlay]:
+    with Underlay(load_cluster_spec(SPEC), room) as built:
+        yield built
+
+
+def pings(underlay: Underlay, source: str, target: str) -> bool:
+    machine = {**underlay.nodes, **underlay.hosts}[source]
+    return machine.exec(["ping", "-c1", "-W2", "-q", target], timeout_s=10).returncode == 0
+
+
+def test_ping_and_tcp_pass_and_flows_are_installed(underlay: Underlay, room: LinuxKernel) -> None:
+    machines = underlay.machines()
+    for machine in machines:
+        for other in machines:
+            assert pings(underlay, machine.name, other.ip), (machine.name, other.name)
+        assert pings(underlay, machine.name, "192.168.100.1")
+    w1, w2 = underlay.nodes["w1"], underlay.nodes["w2"]
+    with linux_exec.start(
+        w2.pid, [sys.executable, "-c", SERVER], streams=linux_exec.Streams(stdout=subprocess.PIPE)
+    ) as server:
+        assert server.stdout
+        assert server.stdout.readline() == b"up\n"
+        got = w1.exec([sys.executable, "-c", CLIENT, w2.ip], timeout_s=20)
+        assert got.stdout == "18000\n", got.stderr
+    learned = [flow for flow in underlay.flows() if flow.priority == 10]
+    assert {flow.switch for flow in learned} == {"s1", "s3"}
+    assert any("dl_src=02:00:c0:a8:64:0b" in flow.match and flow.packets > 3 for flow in underlay.flows("s1"))
+    assert [flow.actions for flow in underlay.flows("s3") if flow.priority == 0] == ["CONTROLLER:65535"]
+    if underlay.switches["s1"].userspace:
+        assert not tx_checksum(w1.netns, "eth0")
+        assert any("user space" in warning for warning in underlay.warnings)
+    assert tx_checksum(underlay.hosts["client"].netns, "eth0"), "a Linux bridge needs nothing of the kind"
+
+
+def test_the_controller_answers_arp(underlay: Underlay) -> None:
+    watcher = linux_exec.start(
+        underlay.nodes["cp"].pid,
+        ["tcpdump", "-i", "eth0", "-n", "-l", "--immediate-mode", "arp"],
+        streams=linux_exec.Streams(stdout=subprocess.PIPE, stderr=subprocess.PIPE),
+    ) if shutil.which("tcpdump") else None  # fmt: skip
+    if watcher is None:
+        pytest.skip("tcpdump is not installed")
+    with watcher:
+        assert watcher.stderr
+        assert watcher.stdout
+        while b"listening" not in watcher.stderr.readline():
+            assert watcher.poll() is None
+        assert pings(underlay, "w1", "192.168.100.12")
+        neighbours = underlay.nodes["w1"].exec(["ip", "neigh", "show", "192.168.100.12"]).stdout
+        assert "02:00:c0:a8:64:0c" in neighbours
+        watcher.send_signal(signal.SIGINT)
+        seen = watcher.stdout.read().decode()
+    assert "who-has 192.168.100.12 tell 192.168.100.11" not in seen
+
+
+def test_flows_survive_the_controller_and_it_can_be_restarted(underlay: Underlay) -> None:
+    assert pings(underlay, "w1", "192.168.100.10")
+    daemons = underlay.switches["s1"].daemons
+    os.kill(daemons.pids()["controller"], signal.SIGKILL)
+    for _ in range(200):
+        if "controller" not in daemons.pids():
+            break
+        threading.Event().wait(0.01)
+    assert set(daemons.pids()) == {"ovsdb-server", "ovs-vswitchd"}
+    assert pings(underlay, "w1", "192.168.100.10"), "the installed flows go on"
+    daemons.start_controller()
+    for _ in range(400):
+        if pings(underlay, "w2", "192.168.100.11"):
+            break
+        threading.Event().wait(0.01)
+    assert pings(underlay, "w2", "192.168.100.11")
+
+
+def test_a_cut_cable_and_a_new_node(underlay: Underlay) -> None:
+    assert pings(underlay, "w1", "192.168.100.12")
+    underlay.set_link("w1", "s1", up=False)
+    assert not pings(underlay, "w2", "192.168.100.11")
+    underlay.set_link("w1", "s1", up=True)
+    assert pings(underlay, "w2", "192.168.100.11")
+    from dataclasses import replace
+    from ipaddress import IPv4Address
+
+    new = replace(underlay.spec.nodes[1], name="w3", ip=IPv4Address("192.168.100.33"))
+    underlay.add_node(new)
+    assert pings(underlay, "w2", "192.168.100.33")
+    underlay.remove_node("w3")
+    assert not pings(underlay, "w2", "192.168.100.33")
+
+
+def test_nothing_stays_behind(room: LinuxKernel) -> None:
+    underlay = Underlay(load_cluster_spec(SPEC), room)
+    underlay.start()
+    daemons = underlay.switches["s1"].daemons
+    pids, directory = list(daemons.pids().values()), daemons.directory
+    assert len(pids) == 3
+    underlay.stop()
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    assert not directory.exists()
+    assert [link.name for link in room.observe("").links if link.name not in ("lo", "ovs-netdev")] == []
