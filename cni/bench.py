@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from podnet.cni.daemon import CNIDaemonConfig, run_cni_daemon
 from podnet.cni.install import install_cni
@@ -39,6 +38,7 @@ from podnet.topology.linux.syscalls import (
     MS_REC,
     create_netns,
     delete_netns,
+    in_netns,
     mount,
     unshare,
 )
@@ -102,11 +102,12 @@ def _measure_here(directory: Path, rounds: int, pods: int) -> list[Measurement]:
     kernel.apply("", [SetLink("lo", up=True)])
     install_cni(paths)
     paths.subnet_env.write_text(_SUBNET)
-    with _namespaces(directory, pods) as namespaces:
+    with _namespaces(directory / "wired", pods) as namespaces:
         wiring = _time_wiring(kernel, paths, namespaces)
-        by_hand = _time_by_hand(namespaces)
-        with _daemon(paths):
-            ours, theirs = _time_executed(directory, paths, namespaces, rounds)
+    with _namespaces(directory / "by-hand", pods) as namespaces:
+        by_hand = _time_by_hand(kernel, namespaces)
+    with _namespaces(directory / "executed", rounds) as namespaces, _daemon(paths):
+        ours, theirs = _time_executed(directory, paths, namespaces, rounds)
     debian = "Debian bridge + host-local" if theirs else ""
     return [
         Measurement("CNI ADD, executed, median", ours["ADD"], "ms", 9.0, True, debian, theirs.get("ADD")),
@@ -214,9 +215,8 @@ def _env(container: str, netns: str) -> Mapping[str, str]:
     return {f"CNI_{key}": value for key, value in values.items()}
 
 
-def _time_by_hand(namespaces: list[str]) -> float | None:
+def _time_by_hand(kernel: LinuxKernel, namespaces: list[str]) -> float | None:
     """Mean milliseconds of the same by two `ip -batch` runs a pod; None without `ip`."""
-    kernel = LinuxKernel()
     try:
         kernel.apply("", [AddBridge("hand0")])
         began = time.perf_counter()
@@ -234,10 +234,10 @@ def _by_hand(n: int, netns: str) -> None:
     )
     pod = f"link set dev lo up\nlink set dev eth0 up\naddress add 10.90.0.{n + 2}/24 dev eth0\n"
     pod += "route add default via 10.90.0.1\n"
-    _ip(["ip", "-batch", "-"], node)
-    _ip(["nsenter", f"--net={netns}", "ip", "-batch", "-"], pod)
+    _ip_batch(node)
+    with in_netns(netns):
+        _ip_batch(pod)
 
 
-def _ip(command: list[str], script: str) -> None:
-    options: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
-    subprocess.run(command, input=script, **options)
+def _ip_batch(script: str) -> None:
+    subprocess.run(["ip", "-batch", "-"], input=script, capture_output=True, text=True, check=True)

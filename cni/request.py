@@ -95,7 +95,7 @@ def version_answer(stdin: bytes) -> dict[str, Any]:
 
 def answer(body: Mapping[str, Any] | None) -> Response:
     """Success; the verbs without a result print nothing."""
-    return Response(stdout=b"" if body is None else json.dumps(body, indent=2).encode() + b"\n")
+    return Response(stdout=b"" if body is None else json.dumps(body).encode() + b"\n")
 
 
 def error_answer(error: CNIError, stdin: bytes) -> Response:
@@ -104,7 +104,7 @@ def error_answer(error: CNIError, stdin: bytes) -> Response:
         version = requested_version(parse_stdin(stdin))
     except CNIError:
         version = SUPPORTED_VERSIONS[-1]
-    return Response(1, json.dumps(error.to_json(version), indent=2).encode() + b"\n")
+    return Response(1, json.dumps(error.to_json(version)).encode() + b"\n")
 
 
 def about() -> Response:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Literal, NoReturn, cast
 
 from podnet import __version__
@@ -30,6 +31,7 @@ from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.scheduler.config import SchedulerConfig
 from podnet.overlay.agent import OverlayConfig
 from podnet.supervisor import Supervisor
+from podnet.topology.kernel import AddBridge, AddVxlan, DeleteLink, Kernel, KernelError, Op
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec, NodeSpec
@@ -69,6 +71,22 @@ def run_cluster(config: ClusterConfig) -> NoReturn:
     supervisor.run()
 
 
+class BootError(Exception):
+    """A reason, in one line, why this machine cannot run the cluster."""
+
+
+def check_kernel(kernel: Kernel, overlay_mode: str) -> None:
+    """Fail now, and clearly, over what would only be felt much later as nodes that do not become Ready."""
+    wanted: dict[str, list[Op]] = {"bridge": [AddBridge("probe0"), DeleteLink("probe0")]}
+    if overlay_mode.startswith("vxlan"):
+        wanted["vxlan"] = [AddVxlan("probe0", 1, IPv4Address("127.0.0.1"), ""), DeleteLink("probe0")]
+    for name, ops in wanted.items():
+        try:
+            kernel.apply("", ops)
+        except KernelError as err:
+            raise BootError(f"this kernel has no {name}: {err} (podnet doctor says what else is missing)") from err
+
+
 class Cluster:
     """The parts of one running cluster."""
 
@@ -85,18 +103,20 @@ class Cluster:
     def boot(self) -> None:
         """Everything up to the start of the last component; readiness is then awaited beside the supervisor."""
         self.supervisor.report({"phase": "room", "seconds": time.monotonic() - self.config.began, "detail": ""})
+        check_kernel(LinuxKernel(), self.spec.overlay.mode)
         with self._phase("underlay") as detail:
             self._start_underlay()
-            detail.append(
-                f"{len(self.spec.nodes)} nodes, {len(self.spec.hosts)} hosts, {len(self.spec.switches)} switches"
-            )
+            counts = (len(self.spec.nodes), len(self.spec.hosts), len(self.spec.switches))
+            detail.append("nodes {}, outside hosts {}, switches {}".format(*counts))
+            detail.extend(self.underlay.warnings)
         with self._phase("certificates"):
             self._write_certificates()
         ControlVerbs(self).install(self.supervisor.handlers)
         self.supervisor.on_stop.append(self.underlay.stop)
+        specs = self.component_specs()  # imports what the components need
         gc.collect()
         gc.freeze()  # forked children share these pages; a collector that touched them would copy them all
-        for spec in self.component_specs():
+        for spec in specs:
             self.supervisor.add(spec)
         self._start_boot_check()
 

@@ -37,6 +37,7 @@ class ControlVerbs:
                 "link": self.link,
                 "links": self.links,
                 "points": self.points,
+                "flows": self.flows,
                 "restart-component": self.restart_component,
             }
         )
@@ -123,6 +124,10 @@ class ControlVerbs:
     def points(self, _request: dict[str, Any]) -> Answer:
         """Every interface of the underlay: what can be captured besides pods."""
         return {"points": [asdict(interface) for interface in self.cluster.underlay.interfaces()]}
+
+    def flows(self, request: dict[str, Any]) -> Answer:
+        """The flows of one OpenFlow switch, or of all."""
+        return {"flows": [asdict(flow) for flow in self.cluster.underlay.flows(str(request.get("switch") or ""))]}
 
     def restart_component(self, request: dict[str, Any]) -> Answer:
         """Kill one component; the supervisor starts it again."""

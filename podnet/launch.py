@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -54,6 +55,7 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
     began = time.monotonic()
     if not _NAME.fullmatch(spec.name):
         raise ClusterError(f"{spec.name!r} is no cluster name", "use lower-case letters, digits and dashes, at most 40")
+    check_programs()
     directories = cluster_directories(spec.name)
     lock = directories.try_lock()
     if lock is None:
@@ -76,6 +78,18 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
         directories.remove_runtime()
         raise
     return RunningCluster(spec.name, ClusterPaths(directories.state).kubeconfig, record.api_port, seconds)
+
+
+PROGRAMS = {"mnexec": "mininet", "ip": "iproute2", "nft": "nftables"}
+
+
+def check_programs() -> None:
+    """Raise ClusterError when a program is missing that every cluster needs."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin:/sbin"])
+    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    if missing:
+        packages = " ".join(PROGRAMS[name] for name in missing)
+        raise ClusterError(f"not installed: {', '.join(missing)}", f"sudo apt install {packages}")
 
 
 def _start(

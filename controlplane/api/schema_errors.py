@@ -66,6 +66,13 @@ _NAMED_STRINGS: dict[tuple[str, str], str] = {
     ("ObjectReference", "uid"): "types.UID",
     ("HTTPIngressPath", "pathType"): "v1.PathType",
     ("EndpointSlice", "addressType"): "v1.AddressType",
+    ("NetworkPolicySpec", "policyTypes"): "v1.PolicyType",
+    ("ServiceSpec", "ipFamilies"): "v1.IPFamily",
+    ("NamespaceSpec", "finalizers"): "v1.FinalizerName",
+    ("PersistentVolumeSpec", "accessModes"): "v1.PersistentVolumeAccessMode",
+    ("PersistentVolumeClaimSpec", "accessModes"): "v1.PersistentVolumeAccessMode",
+    ("Capabilities", "add"): "v1.Capability",
+    ("Capabilities", "drop"): "v1.Capability",
 }  # fmt: skip
 
 
@@ -105,8 +112,11 @@ class _Where:
         return _Where(self.path + suffix, self.stack, self.struct, self.field)
 
     def mismatch(self, value: str, go_type: str) -> TypeProblem:
-        if go_type == "string":
-            go_type = _NAMED_STRINGS.get((self.struct, self.field), go_type)
+        if go_type in {"string", "[]string"}:
+            named = _NAMED_STRINGS.get((self.struct, self.field), "string")
+            go_type = go_type.replace("string", named)
+        elif go_type == "map[string]resource.Quantity":
+            go_type = "v1.ResourceList"
         target = f"Go struct field {self.struct}.{self.stack}" if self.stack else "Go value"
         return TypeProblem(self.path, f"json: cannot unmarshal {value} into {target} of type {go_type}")
 

@@ -132,10 +132,9 @@ def _add_env_from(source: Mapping[str, Any], facts: PodFacts, sources: EnvSource
     if not bad:
         return []
     where = f"{pod_spec.namespace_of(facts.pod)}/{name}"
-    return [
-        f"Keys [{', '.join(sorted(bad))}] from the EnvFrom {kind} {where} were skipped since they are considered "
-        "invalid environment variable names."
-    ]
+    keys = ", ".join(sorted(bad))
+    skipped = f"Keys [{keys}] from the EnvFrom {kind} {where} were skipped since they are considered invalid"
+    return [f"{skipped} environment variable names."]
 
 
 def _value_from(reference: Mapping[str, Any], container_name: str, facts: PodFacts, sources: EnvSources) -> str | None:

@@ -43,7 +43,7 @@ class Kubelet:
         self._recorder = EventRecorder(client, "kubelet", config.node_name)
         self._pods = Informer(client, PODS, field_selector=f"spec.nodeName={config.node_name}")
         self._services = Informer(client, SERVICES)
-        self.cache = RuntimeCache(runtime, lambda uid: self.dispatch.wake(uid))
+        self.cache = RuntimeCache(runtime, self._wake)
         self.context = WorkerContext(
             config=config,
             client=client,
@@ -51,7 +51,7 @@ class Kubelet:
             recorder=self._recorder,
             cache=self.cache,
             statuses=StatusWriter(client, self._spawn),
-            configs=ConfigCache(client, self._spawn, lambda uid: self.dispatch.configs_changed(uid)),
+            configs=ConfigCache(client, self._spawn, self._configs_changed),
             names=NodeNames(config.node_name, config.cluster_domain, config.paths.pod_logs_dir),
             spawn=self._spawn,
             services=lambda: self._services.list() if self._services.has_synced else None,
@@ -96,6 +96,12 @@ class Kubelet:
     async def _wake_on_services(self) -> None:
         await self._services.wait_synced()
         self.dispatch.wake_all()
+
+    def _wake(self, uid: str) -> None:
+        self.dispatch.wake(uid)
+
+    def _configs_changed(self, uid: str) -> None:
+        self.dispatch.configs_changed(uid)
 
     def _network_changed(self, problem: str) -> None:
         if not problem:

@@ -36,6 +36,7 @@ from podnet.controlplane.kubelet.cni_config import (
     valid_id,
     version_tuple,
 )
+from podnet.controlplane.kubelet.cni_exec import Finished, execute
 from podnet.controlplane.kubelet.cri import PortMapping
 
 __all__ = ["CNIRuntime", "CNIRuntimeError", "NetworkList", "PodInfo", "Result", "result_ips"]
@@ -218,30 +219,22 @@ class CNIRuntime:
                 "CNI_NETNS": attachment.netns,
                 "CNI_ARGS": cni_args(attachment.container_id, attachment.pod),
             }
-        code, out, err = await _run(self._find(kind), env, json.dumps(config).encode(), self._timeout_s)
-        return _parse_output(verb, kind, code, out, err)
+        done = await _run(self._find(kind), env, json.dumps(config).encode(), self._timeout_s)
+        return _parse_output(verb, kind, done)
 
 
-async def _run(path: Path, env: Mapping[str, str], stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
-    pipe = asyncio.subprocess.PIPE
+async def _run(path: Path, env: Mapping[str, str], stdin: bytes, timeout_s: float) -> Finished:
     try:
-        process = await asyncio.create_subprocess_exec(str(path), stdin=pipe, stdout=pipe, stderr=pipe, env=env)
-    except OSError as error:
-        raise CNIRuntimeError(f"cannot execute {path}: {error.strerror}", plugin=path.name) from error
-    try:
-        async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate(stdin)
+        return await execute(path, env, stdin, timeout_s)
     except TimeoutError as error:
         message = f"plugin {path.name} did not answer within {timeout_s:g} s"
         raise CNIRuntimeError(message, code=11, plugin=path.name) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out, err
+    except OSError as error:
+        raise CNIRuntimeError(f"cannot execute {path}: {error.strerror}", plugin=path.name) from error
 
 
-def _parse_output(verb: str, plugin: str, code: int, out: bytes, err: bytes) -> Result:
+def _parse_output(verb: str, plugin: str, done: Finished) -> Result:
+    code, out, err = done.exit_code, done.stdout, done.stderr
     parsed: Any = None
     with contextlib.suppress(ValueError):
         parsed = json.loads(out) if out.strip() else {}

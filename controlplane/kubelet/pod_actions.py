@@ -191,7 +191,7 @@ def _plan_new_sandbox(view: PodView, attempt: int) -> PodActions:
     ran = any(status is not None for status in main)
     if ran and all(not pod_spec.should_restart(policy, _as_dead(status)) for status in main):
         # Everything has ended for good: a sandbox would be created only to be killed.
-        return PodActions(kill_pod=bool(state.running or state.ready_sandbox), attempt=attempt)
+        return PodActions(kill_pod=True, attempt=attempt)
     if policy == "Never" and attempt != 0 and state.containers:
         return PodActions(kill_pod=True, attempt=attempt)
     return PodActions(kill_pod=bool(state.sandboxes and state.running), create_sandbox=True, attempt=attempt)

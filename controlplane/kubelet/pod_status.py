@@ -65,13 +65,8 @@ def render_status(given: StatusInput) -> dict[str, Any]:
         status["podIP"] = ips[0]
         status["podIPs"] = [{"ip": ip} for ip in ips]
     status["startTime"] = standing.get("startTime") or given.start_time or rfc3339(given.now_ns)
-    for key, value in (
-        ("initContainerStatuses", init),
-        ("containerStatuses", main),
-        ("ephemeralContainerStatuses", ephemeral),
-    ):
-        if value:
-            status[key] = value
+    lists = {"initContainerStatuses": init, "containerStatuses": main, "ephemeralContainerStatuses": ephemeral}
+    status |= {key: value for key, value in lists.items() if value}
     status["qosClass"] = standing.get("qosClass") or qos_class(pod)
     return status
 

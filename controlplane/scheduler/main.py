@@ -108,12 +108,13 @@ class Scheduler:
         found = self._namespaces.get(namespace)
         return meta.labels(found) if found is not None else {}
 
-    def _on_node(self, key: str, _old: Object | None, new: Object | None) -> None:
+    def _on_node(self, key: str, old: Object | None, new: Object | None) -> None:
         if new is None:
             self._cache.remove_node(key)
             return
         self._cache.set_node(new)
-        self._changed()
+        if old is None or _schedulable_part(old) != _schedulable_part(new):
+            self._changed()
 
     def _on_pod(self, key: str, old: Object | None, new: Object | None) -> None:
         if new is None or (new.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
@@ -126,8 +127,7 @@ class Scheduler:
             self._queue.remove(key)
             self._cache.set_pod(parse_pod(new), node)
             if old is None or not old["spec"].get("nodeName") or meta.labels(old) != meta.labels(new):
-                # Somebody's pod affinity may have waited for this one.
-                self._changed()
+                self._changed(_looks_at_pods)
         elif meta.is_terminating(new) or new["spec"].get("schedulerName", self._name) != self._name:
             self._queue.remove(key)
         elif not self._cache.is_assumed(key, meta.uid(new)):
@@ -140,8 +140,8 @@ class Scheduler:
         self._queue.add(parse_pod(pod), self._now())
         self._wake.set()
 
-    def _changed(self) -> None:
-        self._queue.move_all(self._now())
+    def _changed(self, concerns: Callable[[PodInfo], bool] = lambda _pod: True) -> None:
+        self._queue.move(self._now(), concerns)
         self._wake.set()
 
     async def _bind(self, pod: PodInfo, node: str) -> None:
@@ -191,6 +191,17 @@ class Scheduler:
             log.debug("condition of %s not written: %s", pod.key, error.message)
         finally:
             self._slots.release()
+
+
+def _schedulable_part(node: Object) -> tuple[object, ...]:
+    """What filters look at: a heartbeat must not send every waiting pod round again."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    return spec.get("taints"), spec.get("unschedulable"), meta.labels(node), status.get("allocatable")
+
+
+def _looks_at_pods(pod: PodInfo) -> bool:
+    """A pod that comes can only help those who want company, or count their kind."""
+    return bool(pod.affinity.get("podAffinity") or pod.spec.get("topologySpreadConstraints"))
 
 
 async def run_scheduler(client: Client, config: SchedulerConfig) -> None:

@@ -2,20 +2,22 @@
 
     add ──▶ active ──pop()──▶ tried ──unschedulable──▶ parked ──something changed──▶ backing off ──time──▶ active
 
-Pure over `now` (monotonic seconds). Active pods leave by priority, then by age. A pod's back-off starts at 1 s and
-doubles up to 10 s; a parked pod is tried again after five minutes even if nothing changed.
+Pure over `now` (monotonic seconds). Active pods leave by priority, then by age. A pod's back-off starts at 0.1 s
+and doubles up to 10 s; a parked pod is tried again after five minutes even if nothing changed.
 Source: kubernetes pkg/scheduler/backend/queue/scheduling_queue.go.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from podnet.controlplane.client.backoff import Backoff
 from podnet.controlplane.scheduler.types import PodInfo
 
-POD_BACKOFF = Backoff(base_s=1.0, max_s=10.0)
+POD_BACKOFF = Backoff(base_s=0.1, max_s=10.0)
+"""Upstream starts at 1 s (podInitialBackoffSeconds); a cluster that boots in three has not that much to lose."""
 PARKED_MAX_S = 300.0
 
 
@@ -86,10 +88,10 @@ class SchedulingQueue:
         entry.since = now
         self._retry(entry, now)
 
-    def move_all(self, now: float) -> None:
-        """The cluster changed in a pod's favour: every parked pod gets another try."""
+    def move(self, now: float, concerns: Callable[[PodInfo], bool] = lambda _pod: True) -> None:
+        """The cluster changed in favour of the pods it `concerns`: those that are parked get another try."""
         for entry in self._entries.values():
-            if entry.state == "parked":
+            if entry.state == "parked" and concerns(entry.pod):
                 self._retry(entry, now)
 
     def next_due(self) -> float | None:

@@ -96,6 +96,8 @@ class Writer:
         if void:
             self._call_back(self._failed, void, StoreWriteError("an earlier write could not be stored"))
         appends = [job for job in appends if job.epoch != self._refused_epoch]
+        if not appends:
+            return
         try:
             sqlite_file.append(self._connection, [sqlite_file.row_of(job.event) for job in appends])
         except Exception as error:  # whatever it is, the thread must live and the callers be told

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from podnet import launch
 from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Namespace, Output
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(capture)
     app.command()(link)
     app.command()(points)
+    app.command()(flows)
     app.command()(doctor)
 
 
@@ -138,21 +140,37 @@ def points(cluster: Cluster = DEFAULT_CLUSTER, output: Output = Format.TEXT) -> 
     print_table(["point", "kind", "state", "alias"], rows)
 
 
+def flows(
+    switch: Annotated[str, typer.Argument(help="A switch; none for all.")] = "",
+    cluster: Cluster = DEFAULT_CLUSTER,
+    output: Output = Format.TEXT,
+) -> None:
+    """Show the flows that the controller installed in OpenFlow switches, with their counters."""
+    found = launch.ask(cluster_directories(cluster), {"verb": "flows", "switch": switch})["flows"]
+    if output is Format.JSON:
+        print_json(found)
+        return
+    if not found:
+        stdout.print("no flows: there is no switch of kind openflow")
+        return
+    columns = ["switch", "priority", "match", "actions", "packets", "bytes"]
+    print_table(columns, [[row[column] for column in columns] for row in found])
+
+
 def doctor(output: Output = Format.TEXT) -> None:
     """Say what this machine offers, what follows from it, and how to mend what is missing."""
-    from dataclasses import asdict
-
     from podnet.topology.doctor import run_doctor
 
     findings = run_doctor()
     if output is Format.JSON:
-        print_json([asdict(finding) for finding in findings])
+        print_json([finding.to_dict() for finding in findings])
     else:
         colours = {"ok": "green", "warn": "yellow", "missing": "red"}
         for finding in findings:
             colour = colours[finding.status]
-            stdout.print(f"[{colour}]{finding.status:<8}[/] {finding.name:<28} {finding.consequence}")
+            said = escape(finding.consequence or finding.found)
+            stdout.print(f"[{colour}]{finding.status:<8}[/] {finding.name:<28} {said}")
             if finding.fix:
-                stdout.print(f"{'':<38}[dim]fix:[/] {finding.fix}")
+                stdout.print(f"{'':<38}[dim]fix:[/] {escape(finding.fix)}")
     if any(finding.status == "missing" for finding in findings):
         sys.exit(1)

@@ -169,8 +169,8 @@ async def test_writes_stay_in_the_container(node: Node) -> None:
     script = f"for f in {places}; do echo x > $f || exit 1; done; ls {places} | wc -l"
     status, output = await node.ran("sh", "-c", script)
     assert (status.exit_code, output.strip()) == (0, "7")
-    assert not any(Path(place).exists() for place in places.split())
-    other, gone = await node.ran("sh", "-c", f"ls {places} 2>/dev/null | wc -l")
+    assert not any(os.path.exists(place) for place in places.split())
+    other, gone = await node.ran("sh", "-c", f"ls {places} 2>/dev/null | wc -l", name="other")
     assert (other.exit_code, gone.strip()) == (0, "0")
 
 
@@ -209,7 +209,11 @@ async def test_devices(node: Node) -> None:
 async def test_network_namespace_is_the_pods_with_loopback_up(node: Node) -> None:
     container_id = await node.started("sleep", "1000")
     pin = (await node.runtime.list_pod_sandboxes())[0].netns
-    inside = (await node.shell(container_id, "stat -L -c %i /proc/self/ns/net; cat /sys/class/net/lo/flags; ls /sys/class/net")).split()
+    inside = (
+        await node.shell(
+            container_id, "stat -L -c %i /proc/self/ns/net; cat /sys/class/net/lo/flags; ls /sys/class/net"
+        )
+    ).split()
     assert int(inside[0]) == Path(pin).stat().st_ino != Path("/proc/self/ns/net").stat().st_ino
     assert int(inside[1], 16) & 1 == 1
     assert inside[2:] == ["lo"]
@@ -251,7 +255,10 @@ def sleepers(seconds: str) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"sleep", seconds.encode()]:
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes().split(b"\0")[:2] == [
+                b"sleep",
+                seconds.encode(),
+            ]:
                 found.append(entry.name)
     return found
 
@@ -324,7 +331,9 @@ async def test_working_directory_and_environment(node: Node) -> None:
 
 
 async def test_run_as_user(node: Node) -> None:
-    container_id = await node.container(await node.sandbox(), "sh", "-c", "id -u; id -g; touch /etc/x", run_as_user=1000)
+    container_id = await node.container(
+        await node.sandbox(), "sh", "-c", "id -u; id -g; touch /etc/x", run_as_user=1000
+    )
     if AS_ROOT:
         await node.runtime.start_container(container_id)
         status = await node.ended(container_id)
@@ -341,13 +350,12 @@ async def test_run_as_user(node: Node) -> None:
 async def test_capabilities_are_containerds_defaults(node: Node) -> None:
     _, output = await node.ran("sh", "-c", "grep Cap /proc/self/status")
     caps = dict(line.split(":\t") for line in output.splitlines())
-    assert caps["CapEff"] == caps["CapBnd"] == "00000000a00425fb".replace("a0", "20").rjust(16, "0") or AS_ROOT is not None
     effective = int(caps["CapEff"], 16)
     assert effective & (1 << 13)  # NET_RAW
     assert not effective & (1 << 21)  # SYS_ADMIN
     assert not effective & (1 << 12)  # NET_ADMIN
     assert caps["CapEff"] == caps["CapBnd"]
-    _, output = await node.ran("sh", "-c", "grep CapEff /proc/self/status", privileged=True)
+    _, output = await node.ran("sh", "-c", "grep CapEff /proc/self/status", privileged=True, name="privileged")
     assert int(output.split()[-1], 16) & (1 << 21)
 
 
@@ -443,15 +451,22 @@ async def test_a_terminal_of_its_own(node: Node) -> None:
 
 
 async def test_exec_is_in_the_containers_namespaces(node: Node) -> None:
-    container_id = await node.started("sh", "-c", "echo mark > /tmp/mark; exec sleep 1000", env=(("X", "y"),), working_dir="/tmp")
+    container_id = await node.started(
+        "sh", "-c", "echo mark > /tmp/mark; exec sleep 1000", env=(("X", "y"),), working_dir="/tmp"
+    )
     assert await settled(lambda: True)
-    assert await node.shell(container_id, "cat mark; hostname; echo $X; cat /proc/1/comm; pwd") == "mark\nweb\ny\nsleep\n/tmp\n"
+    assert (
+        await node.shell(container_id, "cat mark; hostname; echo $X; cat /proc/1/comm; pwd")
+        == "mark\nweb\ny\nsleep\n/tmp\n"
+    )
 
 
 async def test_exec_terminal_and_its_size(node: Node) -> None:
     container_id = await node.started("sleep", "1000")
     script = "tty; trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 0.05; done"
-    process = await node.runtime.exec(container_id, ("sh", "-c", script), stdin=True, stdout=True, stderr=True, tty=True)
+    process = await node.runtime.exec(
+        container_id, ("sh", "-c", script), stdin=True, stdout=True, stderr=True, tty=True
+    )
     assert process.stdin == process.stdout
     text = b""
     os.set_blocking(process.stdout, True)
@@ -473,7 +488,9 @@ async def test_exec_at_its_limit_dies_with_its_children(node: Node) -> None:
 
 async def test_exec_with_much_output_and_a_background_child(node: Node) -> None:
     container_id = await node.started("sleep", "1000")
-    result = await node.runtime.exec_sync(container_id, ("sh", "-c", "head -c 3000000 /dev/zero; sleep 60 & exit 2"), 20)
+    result = await node.runtime.exec_sync(
+        container_id, ("sh", "-c", "head -c 3000000 /dev/zero; sleep 60 & exit 2"), 20
+    )
     assert (result.exit_code, len(result.stdout)) == (2, 3000000)
 
 
@@ -489,7 +506,15 @@ async def test_exec_refusals(node: Node) -> None:
 
 async def test_no_descriptor_leaks_into_a_container(node: Node) -> None:
     container_id = await node.started("sleep", "1000")
-    assert (await node.shell(container_id, "ls /proc/1/fd; echo; ls /proc/self/fd")).split() == ["0", "1", "2", "0", "1", "2", "3"]
+    assert (await node.shell(container_id, "ls /proc/1/fd; echo; ls /proc/self/fd")).split() == [
+        "0",
+        "1",
+        "2",
+        "0",
+        "1",
+        "2",
+        "3",
+    ]
 
 
 async def test_no_descriptor_is_left_open_here(node: Node) -> None:
@@ -599,7 +624,7 @@ async def test_a_killed_pause_takes_the_pod_with_it(node: Node) -> None:
 
 
 async def test_a_refused_network_leaves_nothing(node: Node) -> None:
-    node.network.refusal = "plugin type=\"podnet\" failed (add): no address left"
+    node.network.refusal = 'plugin type="podnet" failed (add): no address left'
     with pytest.raises(RuntimeServiceError) as refused:
         await node.sandbox()
     assert refused.value.reason == "FailedCreatePodSandBox"

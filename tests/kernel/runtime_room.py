@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY = 65534
-_SET_UP = "mount --make-rprivate / && mount -t proc proc /proc && mount -t tmpfs tmpfs /run && exec \"$@\""
+_SET_UP = 'mount --make-rprivate / && mount -t proc proc /proc && mount -t tmpfs tmpfs /run && exec "$@"'
 
 
 def unavailable(user: str) -> str:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from podnet.topology.linux.syscalls import set_parent_death_signal
@@ -61,15 +61,15 @@ class OpenFlowDaemons:
             "ovsdb-server",
             ["ovsdb-server", str(database), f"--remote=p{self.database}", f"--unixctl={self.directory}/ovsdb.ctl"],
         )
-        self._wait("ovsdb-server", (self.directory / "db.sock").exists)
+        self._wait("ovsdb-server", lambda: _answers(socket.AF_UNIX, str(self.directory / "db.sock")))
         self.vsctl("--no-wait", "init")
         self._spawn(
             "ovs-vswitchd",
             ["ovs-vswitchd", self.database, "--enable-dummy", f"--unixctl={self.directory}/vswitchd.ctl"],
         )
         self.start_controller()
-        self._wait("ovs-vswitchd", (self.directory / "vswitchd.ctl").exists)
-        self._wait("controller", _controller_answers)
+        self._wait("ovs-vswitchd", lambda: _answers(socket.AF_UNIX, str(self.directory / "vswitchd.ctl")))
+        self._wait("controller", lambda: _answers(socket.AF_INET, ("127.0.0.1", OFP_PORT)))
 
     def start_controller(self) -> None:
         """Start (or start again) the controller. The switches' flows stay while it is away."""
@@ -145,10 +145,10 @@ class OpenFlowDaemons:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl, nothing that takes a lock
             )
 
-    def _wait(self, name: str, ready: object) -> None:
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         process = self._processes[name]
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not ready():  # type: ignore[operator]
+        while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UnderlayError(f"{name} did not start: {self.log_tail(name) or 'it said nothing'}")
             threading.Event().wait(_POLL_S)
@@ -158,6 +158,7 @@ def _end_with_parent() -> None:
     set_parent_death_signal(signal.SIGTERM)
 
 
-def _controller_answers() -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", OFP_PORT)) == 0
+def _answers(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
+    """Whether somebody listens: a socket's file is there a moment before that."""
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 from yarl import URL
 
@@ -39,7 +40,7 @@ PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 KUBELET_PORT = 10250
 CONNECT_TIMEOUT_S = 5.0
 MAX_FRAME = 16 * 1024 * 1024
-LOG_CHUNK = 64 * 1024
+MAX_REFUSAL = 64 * 1024
 
 _LOG_INTEGERS = {"tailLines": 0, "sinceSeconds": 1, "limitBytes": 1}
 """Integer options and the least value each may have."""
@@ -98,13 +99,14 @@ class KubeletStreams:
         if kubelet is None:
             return web.Response(body=b"", content_type="text/plain")  # no node, no log: upstream answers nothing, too
         path = f"/containerLogs/{target.namespace}/{quote(target.name)}/{quote(container)}"
+        url = kubelet.url(path, parameters)
         try:
-            async with self._client().get(kubelet.url(path, parameters)) as upstream:
+            async with self._client().get(url) as upstream:
                 if upstream.status != 200:
                     raise await _kubelet_error(upstream, kubelet)
                 return await self._copy(request, upstream)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise _unreachable(kubelet, f"https://{kubelet.address}:{kubelet.port}{path}", error) from None
+            raise _unreachable(kubelet, url, error) from None
 
     async def _copy(self, request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-cache, private"})
@@ -130,16 +132,15 @@ class KubeletStreams:
         kubelet = self._kubelet_of(pod)
         if kubelet is None:
             raise bad_request(f"pod {target.name} does not have a host assigned")
-        protocol = choose_protocol(request)
         path = f"/{target.subresource}/{target.namespace}/{quote(target.name)}/{quote(container)}"
-        try:
-            upstream = await self._client().ws_connect(
-                kubelet.url(path, parameters), protocols=(protocol,), max_msg_size=MAX_FRAME, autoping=True
+        url = kubelet.url(path, parameters)
+        protocol = choose_protocol(request)
+        if not protocol:
+            await self._explain_refusal(url, kubelet)
+            raise bad_request(
+                "unable to upgrade: SPDY streaming is not served here, use WebSocket (kubectl 1.31 or newer)"
             )
-        except aiohttp.WSServerHandshakeError as error:
-            raise _refused_upgrade(error, container) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(kubelet, f"https://{kubelet.address}:{kubelet.port}{path}", error) from None
+        upstream = await self._dial(url, kubelet, protocol)
         downstream = web.WebSocketResponse(protocols=(protocol,), max_msg_size=MAX_FRAME, autoping=True, timeout=2.0)
         try:
             await downstream.prepare(request)
@@ -147,6 +148,29 @@ class KubeletStreams:
         finally:
             await upstream.close()
         return downstream
+
+    async def _dial(self, url: URL, kubelet: Kubelet, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """Open the kubelet's end; its refusal becomes ours."""
+        try:
+            return await self._client().ws_connect(url, protocols=(protocol,), max_msg_size=MAX_FRAME, autoping=True)
+        except aiohttp.WSServerHandshakeError as error:
+            await self._explain_refusal(url, kubelet)
+            raise internal_error(
+                f"error upgrading the connection to the kubelet: {error.message} (status {error.status})"
+            ) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(kubelet, url, error) from None
+
+    async def _explain_refusal(self, url: URL, kubelet: Kubelet) -> None:
+        """Raise what the kubelet has against this stream, if anything: asked without the upgrade, it says so in a body,
+        which a failed handshake does not hand over."""
+        try:
+            async with self._client().get(url) as upstream:
+                error = await _kubelet_error(upstream, kubelet)
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            raise _unreachable(kubelet, url, failure) from None
+        if error.code != 400 or "websocket" not in error.message.lower():
+            raise error
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -183,11 +207,8 @@ def choose_container(pod: Object, name: str) -> str:
         if name not in {*ordinary, *initial, *ephemeral}:
             raise bad_request(f"container {name} is not valid for pod {metadata['name']}")
         return name
-    if len(ordinary) == 1 and not initial and not ephemeral:
+    if len(ordinary) == 1:
         return ordinary[0]
-    default = (metadata.get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
-    if default in ordinary:
-        return str(default)
     message = f"a container name must be specified for pod {metadata['name']}, choose one of: [{' '.join(ordinary)}]"
     if initial:
         message += f" or one of the init containers: [{' '.join(initial)}]"
@@ -225,6 +246,8 @@ def stream_parameters(query: queries.Query, subresource: str) -> list[tuple[str,
     """PodExecOptions or PodAttachOptions under the kubelet's names."""
     names = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
     said = {name: queries.boolean(query, name) for name in names}
+    if not any(query.get(name) for name in names):
+        said["stdout"] = said["stderr"] = True
     if not (said["stdin"] or said["stdout"] or said["stderr"]):
         raise bad_request("you must specify at least one of stdin, stdout, stderr")
     if said["tty"]:
@@ -239,10 +262,10 @@ def stream_parameters(query: queries.Query, subresource: str) -> list[tuple[str,
 
 
 def choose_protocol(request: web.BaseRequest) -> str:
-    """The newest subprotocol both sides speak; 400 for other kinds of upgrade, which sends kubectl to its fallback."""
+    """The newest subprotocol both sides speak, "" for SPDY; 400 for anything else."""
     upgrade = request.headers.get("Upgrade", "").lower()
     if upgrade.startswith("spdy"):
-        raise bad_request("unable to upgrade: SPDY streaming is not served here, use WebSocket (kubectl 1.31 or newer)")
+        return ""
     if upgrade != "websocket":
         raise bad_request("Upgrade request required")
     offered = [word.strip() for word in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")]
@@ -295,25 +318,23 @@ async def _forward(message: aiohttp.WSMessage, to: Any) -> None:
 
 
 async def _kubelet_error(upstream: aiohttp.ClientResponse, kubelet: Kubelet) -> StatusError:
-    text = (await upstream.content.read(4096)).decode(errors="replace").strip()
+    """The kubelet's refusal as it says it, a Status or a text."""
+    body = await upstream.content.read(MAX_REFUSAL)
+    text = body.decode(errors="replace").strip()
     if upstream.status in {401, 403}:
-        return internal_error(f"kubelet of node {kubelet.node} refused the API server: {text}")
+        return internal_error(f"the kubelet of node {kubelet.node} refused the API server: {text}")
+    try:
+        status = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        status = None
+    if isinstance(status, dict) and status.get("kind") == "Status":
+        return StatusError.from_status(status, upstream.status)
     reasons = {400: "BadRequest", 404: "NotFound"}
-    return StatusError(
-        upstream.status, reasons.get(upstream.status, "InternalError"), text or f"kubelet answered {upstream.status}"
-    )
+    code = upstream.status if upstream.status >= 400 else 500
+    return StatusError(code, reasons.get(code, "InternalError"), text or f"the kubelet answered {upstream.status}")
 
 
-def _refused_upgrade(error: aiohttp.WSServerHandshakeError, container: str) -> StatusError:
-    if error.status == 404:
-        return StatusError(404, "NotFound", f'container not found ("{container}")')
-    message = error.headers.get("X-Podnet-Error", "") if error.headers else ""
-    return internal_error(
-        f"error upgrading the connection to the kubelet: {message or error.message} (status {error.status})"
-    )
-
-
-def _unreachable(kubelet: Kubelet, url: str, error: BaseException) -> StatusError:
+def _unreachable(kubelet: Kubelet, url: URL, error: BaseException) -> StatusError:
     detail = str(error) or type(error).__name__
     return StatusError(
         500,

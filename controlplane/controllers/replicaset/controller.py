@@ -105,7 +105,9 @@ class ReplicaSetController:
 
     async def _claim(self, replica_set: Object) -> list[Object]:
         namespace = replica_set["metadata"]["namespace"]
-        claim = plan_claim(replica_set, self._pods.list(namespace))
+        # Its own pods and the namespace's orphans: nobody else's can be of interest.
+        orphans = self._pods.by_index("controller-uid", f"{namespace}/")
+        claim = plan_claim(replica_set, [*self._pods.by_index("controller-uid", meta.uid(replica_set)), *orphans])
         owned = [*claim.owned]
         adopt = [pod for pod in claim.adopt if is_active(pod)]
         if adopt and await self._is_current(replica_set):
@@ -185,8 +187,9 @@ class ReplicaSetController:
 
 
 def _controller_uid(obj: Object) -> list[str]:
+    """Index function: the controller's uid; orphans stand under their namespace."""
     reference = meta.controller_of(obj)
-    return [] if reference is None else [str(reference.get("uid"))]
+    return [f"{meta.namespace(obj)}/"] if reference is None else [str(reference.get("uid"))]
 
 
 def _identity(pod: Object) -> str:

@@ -125,7 +125,10 @@ ENTRIES = (
         provides="the Kubernetes network tests' image; `/agnhost --help` lists the subcommands",
     ),
     CatalogueEntry(
-        "coredns", entrypoint=("/coredns",), ports=("53/udp", "53/tcp"), provides="a name: the cluster's DNS server runs outside pods"
+        "coredns",
+        entrypoint=("/coredns",),
+        ports=("53/udp", "53/tcp"),
+        provides="a name: the cluster's DNS server runs outside pods",
     ),
 )
 

@@ -107,7 +107,9 @@ def layer_files(have: Mapping[str, str | None]) -> dict[str, dict[str, LayerFile
     layers["bash"]["usr/local/bin/docker-entrypoint.sh"] = LayerFile('#!/bin/sh\nexec "$@"\n', 0o755)
     if not have.get("zsh"):
         layers["netshoot"]["usr/bin/zsh"] = LayerFile(f'#!/bin/sh\nexec {bash} "$@"\n', 0o755)
-    layers["python"]["usr/local/bin/python"] = LayerFile(f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$@"\n', 0o755)
+    layers["python"]["usr/local/bin/python"] = LayerFile(
+        f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$@"\n', 0o755
+    )
     if not have.get("python3"):
         layers["python"]["usr/local/bin/python3"] = layers["python"]["usr/local/bin/python"]
     layers["coredns"]["coredns"] = launcher("coredns")

@@ -23,7 +23,9 @@ def check_config(config: ContainerConfig) -> None:
             path = mount.container_path
             raise RuntimeServiceError("CreateContainerError", f'mount path "{path}" is not absolute')
         if not Path(mount.host_path).exists():
-            message = f'failed to generate container spec: failed to stat "{mount.host_path}": no such file or directory'
+            message = (
+                f'failed to generate container spec: failed to stat "{mount.host_path}": no such file or directory'
+            )
             raise RuntimeServiceError("CreateContainerError", message)
 
 

@@ -156,7 +156,14 @@ class Children:
         }
         stdin = near.get("stdin", -1) if spec.stdin or spec.tty else -1
         container = Container(
-            spec, pid, started_at_ns, LogFile(spec.log_path), outputs, stdin, process_start_time(pid), mount_namespace(pid)
+            spec,
+            pid,
+            started_at_ns,
+            LogFile(spec.log_path),
+            outputs,
+            stdin,
+            process_start_time(pid),
+            mount_namespace(pid),
         )
         self._containers[spec.id] = container
         for stream, output in outputs.items():

@@ -80,7 +80,7 @@ def _guarded(spec: ContainerSpec, argv: Sequence[str], streams: Streams, report:
         _tell(report, str(error))
     except OSError as error:
         _tell(report, f"unable to start container process: {error.strerror or error}")
-    except BaseException:  # noqa: BLE001 - nothing may unwind into the shim's own loop in this forked copy of it
+    except BaseException:
         _tell(report, traceback.format_exc())
     finally:
         os._exit(code)

@@ -206,7 +206,7 @@ def _graft(target: str, lowers: tuple[str, ...], scratch: str) -> None:
 
 
 def _escape(path: str) -> str:
-    """overlayfs splits its options at commas and its lower directories at colons."""
+    """Overlayfs splits its options at commas and its lower directories at colons."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 

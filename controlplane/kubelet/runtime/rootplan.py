@@ -113,9 +113,7 @@ class Machine:
     interpreter: tuple[str, ...] = ()
 
 
-def plan_root(
-    spec: RootSpec, machine: Machine, extras: Mapping[str, str], own_files: tuple[Mount, ...]
-) -> list[Step]:
+def plan_root(spec: RootSpec, machine: Machine, extras: Mapping[str, str], own_files: tuple[Mount, ...]) -> list[Step]:
     """The steps, in order. `extras` are image files outside the overlaid directories (path → source); `own_files` are
     mounts which the runtime itself provides and a mount of the pod may replace."""
     steps: list[Step] = [MakeDirectory(f"/{name}", _MODES.get(name, 0o755)) for name in _PLAIN_DIRECTORIES]

@@ -115,7 +115,9 @@ class PodRuntime:
         try:
             await self._cni.status()
         except CNIRuntimeError as error:
-            return f"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{error}"
+            return (
+                f"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{error}"
+            )
         return ""
 
     # --- sandboxes ---
@@ -149,16 +151,22 @@ class PodRuntime:
         return sandbox_id
 
     async def _start_shim(self, sandbox: KnownSandbox) -> None:
+        answer = await self._ask_for_shim(sandbox)
+        if answer is None and not self._zygote.alive():  # it died with the request in its hands: the next one gets it
+            answer = await self._ask_for_shim(sandbox)
+        if answer is None:
+            raise RuntimeServiceError("FailedCreatePodSandBox", "the pod's pause process died while it was starting")
+        if "error" in answer:
+            raise RuntimeServiceError("FailedCreatePodSandBox", str(answer["error"]))
+
+    async def _ask_for_shim(self, sandbox: KnownSandbox) -> dict[str, Any] | None:
         reply = self._zygote.start_shim(self._paths, sandbox.files.id)
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 answer, _ = await shimclient.receive(reply)
         finally:
             reply.close()
-        if answer is None:
-            raise RuntimeServiceError("FailedCreatePodSandBox", "the pod's pause process died while it was starting")
-        if "error" in answer:
-            raise RuntimeServiceError("FailedCreatePodSandBox", str(answer["error"]))
+        return answer
 
     async def _attach_network(self, sandbox: KnownSandbox) -> tuple[str, ...]:
         config = sandbox.status.config
@@ -254,7 +262,9 @@ class PodRuntime:
         container_id = secrets.token_hex(32)
         files = sandbox.files.container(container_id)
         os.makedirs(files.directory)
-        hostname = os.uname().nodename if sandbox.status.config.host_network else sandbox_hostname(sandbox.status.config)
+        hostname = (
+            os.uname().nodename if sandbox.status.config.host_network else sandbox_hostname(sandbox.status.config)
+        )
         Path(files.hostname).write_text(f"{hostname}\n", encoding="utf-8")
         spec = build_spec(sandbox.status.config, sandbox.files, container_id, config, entry, self._layers, hostname)
         if spec.termination_log:
@@ -526,5 +536,3 @@ def _status_file(status: ContainerStatus) -> dict[str, Any]:
     data = encode(status)
     del data["config"]
     return data | {"state": status.state.value}
-
-

@@ -11,6 +11,7 @@ The zygote ends when the agent's end of its socket closes. When it was killed, t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -55,6 +56,17 @@ class Zygote:
             theirs.close()
         return ours
 
+    def alive(self) -> bool:
+        """Whether its end of the socket is open: it never writes, so anything readable is its end."""
+        if self._socket is None:
+            return False
+        try:
+            return bool(self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def close(self) -> None:
         """End the fork server and reap it; shims go on."""
         if self._socket is not None:
@@ -94,6 +106,9 @@ def _become_zygote(requests: socket.socket) -> None:
     """Serve requests until the agent's end closes. Does not return."""
     code = 1
     try:
+        # A zygote forked from within the agent's loop would remember it as running, under a pid which a process of
+        # another PID namespace may have too.
+        asyncio._set_running_loop(None)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -107,7 +122,7 @@ def _become_zygote(requests: socket.socket) -> None:
         gc.freeze()
         _serve(requests)
         code = 0
-    except BaseException:  # noqa: BLE001 - this is a forked copy of the agent: nothing may unwind into its frames
+    except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -135,7 +150,7 @@ def _fork_shim(message: protocol.Message, descriptors: list[int]) -> None:
             os._exit(0)
         reply = socket.socket(fileno=descriptors[0])
         code = shim.run_shim(SandboxFiles(**message), reply)
-    except BaseException:  # noqa: BLE001 - as above
+    except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -11,14 +11,6 @@ from podnet.topology.linux import LinuxKernel
 from podnet.topology.linux.syscalls import CLONE_NEWNET, setns, unshare
 
 
-def _namespaces() -> set[str]:
-    return {
-        os.readlink(f"/proc/{pid}/ns/net")
-        for pid in os.listdir("/proc")
-        if pid.isdigit() and os.access(f"/proc/{pid}/ns/net", os.R_OK)
-    }
-
-
 @pytest.fixture
 def room() -> Iterator[LinuxKernel]:
     """The kernel, in an empty namespace of the test's own."""

@@ -201,7 +201,7 @@ def test_new_addresses_have_a_broadcast_and_no_duplicate_detection(room: LinuxKe
     )
     shown = subprocess.run(["ip", "addr", "show", "b"], capture_output=True, text=True, check=True).stdout
     assert "inet 10.0.0.1/24 brd 10.0.0.255" in shown
-    assert "tentative" not in [line for line in shown.splitlines() if "fd00::1" in line][0]
+    assert "tentative" not in next(line for line in shown.splitlines() if "fd00::1" in line)
     assert ip_address("fd00::1") in [address.ip for _, address in room.observe("").addresses]
 
 

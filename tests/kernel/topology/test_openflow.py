@@ -37,7 +37,7 @@ spec:
   links: [{endpoints: [s1, s2]}, {endpoints: [s2, s3]}, {endpoints: [client, s2]}]
 """
 SERVER = "import socket; s=socket.create_server(('', 80)); print('up', flush=True); c,_=s.accept(); c.sendall(c.recv(9)*2000)"
-CLIENT = "import socket,sys; c=socket.create_connection((sys.argv[1],80),5); c.sendall(b'123456789'); n=0\nwhile d:=c.recv(65536): n+=len(d)\nprint(n)"  # noqa: E501
+CLIENT = "import socket,sys; c=socket.create_connection((sys.argv[1],80),5); c.sendall(b'123456789'); n=0\nwhile d:=c.recv(65536): n+=len(d)\nprint(n)"
 
 
 @pytest.fixture
@@ -67,7 +67,15 @@ def test_ping_and_tcp_pass_and_flows_are_installed(underlay: Underlay, room: Lin
         assert got.stdout == "18000\n", got.stderr
     learned = [flow for flow in underlay.flows() if flow.priority == 10]
     assert {flow.switch for flow in learned} == {"s1", "s3"}
-    assert any("dl_src=02:00:c0:a8:64:0b" in flow.match and flow.packets > 3 for flow in underlay.flows("s1"))
+    for _ in range(300):
+        # Open vSwitch sums up its counters about twice a second.
+        counted = [
+            flow for flow in underlay.flows("s1") if "dl_src=02:00:c0:a8:64:0b" in flow.match and flow.packets > 3
+        ]
+        if counted:
+            break
+        threading.Event().wait(0.01)
+    assert counted
     assert [flow.actions for flow in underlay.flows("s3") if flow.priority == 0] == ["CONTROLLER:65535"]
     if underlay.switches["s1"].userspace:
         assert not tx_checksum(w1.netns, "eth0")
@@ -78,7 +86,7 @@ def test_ping_and_tcp_pass_and_flows_are_installed(underlay: Underlay, room: Lin
 def test_the_controller_answers_arp(underlay: Underlay) -> None:
     watcher = linux_exec.start(
         underlay.nodes["cp"].pid,
-        ["tcpdump", "-i", "eth0", "-n", "-l", "--immediate-mode", "arp"],
+        ["tcpdump", "-i", "eth0", "-n", "-l", "--immediate-mode", "-Z", "root", "arp"],
         streams=linux_exec.Streams(stdout=subprocess.PIPE, stderr=subprocess.PIPE),
     ) if shutil.which("tcpdump") else None  # fmt: skip
     if watcher is None:

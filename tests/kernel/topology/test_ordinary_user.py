@@ -46,7 +46,7 @@ def test_suite_as_an_ordinary_user(files: list[str]) -> None:
         pytest.skip("unshare is not installed (apt install util-linux)")
     # Not tmp_path: its parents are root's alone.
     base = tempfile.mkdtemp(prefix="podnet-user-")
-    os.chmod(base, 0o777)  # noqa: S103 - an ordinary user writes here
+    os.chmod(base, 0o777)
     env = {
         **os.environ,
         "PODNET_ORDINARY_USER": "1",
@@ -58,7 +58,7 @@ def test_suite_as_an_ordinary_user(files: list[str]) -> None:
     }
     drop = ["setpriv", "--reuid", _NOBODY, "--regid", _NOBODY, "--clear-groups"] if os.geteuid() == 0 else []
     room = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc"]
-    pytest_argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *files]
+    pytest_argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *files]
     try:
         done = subprocess.run(
             [*drop, *room, *pytest_argv, f"--basetemp={base}/t"],

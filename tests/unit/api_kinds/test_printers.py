@@ -86,21 +86,21 @@ PODS = [
     Pod("init-error", "0/1", "Init:Error", spec=INIT, state={"phase": "Pending", "initContainerStatuses": [box("i", terminated={"exitCode": 1, "reason": "Error"}), box("j", waiting={"reason": "PodInitializing"})]}),
     Pod("init-exit-code", "0/1", "Init:ExitCode:3", spec=INIT, state={"phase": "Pending", "initContainerStatuses": [box("i", terminated={"exitCode": 3})]}),
     Pod("init-signal", "0/1", "Init:Signal:15", spec=INIT, state={"phase": "Pending", "initContainerStatuses": [box("i", terminated={"exitCode": 143, "signal": 15})]}),
-    Pod("init-crash-loop", "0/1", "Init:CrashLoopBackOff", "3 (1m40s ago)", INIT, {"phase": "Pending", "initContainerStatuses": [box("i", restarts=3, last=ago(100), waiting={"reason": "CrashLoopBackOff"})]}),
+    Pod("init-crash-loop", "0/1", "Init:CrashLoopBackOff", "3 (100s ago)", INIT, {"phase": "Pending", "initContainerStatuses": [box("i", restarts=3, last=ago(100), waiting={"reason": "CrashLoopBackOff"})]}),
     Pod("init-image", "0/1", "Init:ErrImagePull", spec=INIT, state={"phase": "Pending", "initContainerStatuses": [box("i", waiting={"reason": "ErrImagePull"})]}),
     Pod("initialising-hides-containers", "0/1", "Init:0/2", spec=INIT, state={"phase": "Pending", "initContainerStatuses": [box("i", running=RUN)], "containerStatuses": [box(waiting={"reason": "PodInitializing"})]}),
     Pod("initialized-then-pod-initializing", "0/1", "PodInitializing", spec=INIT, state={"phase": "Pending", "initContainerStatuses": [box("i", terminated={"exitCode": 0}), box("j", terminated={"exitCode": 0})], "containerStatuses": [box(waiting={"reason": "PodInitializing"})]}),
     Pod("init-restarts-forgotten-once-running", "1/1", "Running", "0", INIT, {"phase": "Running", "initContainerStatuses": [box("i", restarts=2, last=ago(60), terminated={"exitCode": 0}), box("j", terminated={"exitCode": 0})], "containerStatuses": [box(ready=True, running=RUN)]}),
     Pod("sidecar-running", "2/2", "Running", spec=SIDE, state={"phase": "Running", "initContainerStatuses": [{**box("i", ready=True, running=RUN), "started": True}], "containerStatuses": [box(ready=True, running=RUN)]}),
     Pod("sidecar-not-started", "0/2", "Init:0/1", spec=SIDE, state={"phase": "Pending", "initContainerStatuses": [box("i", running=RUN)]}),
-    Pod("sidecar-restarts-count", "2/2", "Running", "3 (1m20s ago)", SIDE, {"phase": "Running", "initContainerStatuses": [{**box("i", ready=True, restarts=3, last=ago(80), running=RUN), "started": True}], "containerStatuses": [box(ready=True, running=RUN)]}),
+    Pod("sidecar-restarts-count", "2/2", "Running", "3 (80s ago)", SIDE, {"phase": "Running", "initContainerStatuses": [{**box("i", ready=True, restarts=3, last=ago(80), running=RUN), "started": True}], "containerStatuses": [box(ready=True, running=RUN)]}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PODS, ids=lambda case: case.id)
 def test_pod_status(case):
     row = cells(resources.PODS, {"spec": case.spec, "status": case.state, **case.metadata})
-    assert row[1:4] == [case.ready, case.status, case.restarts.replace("1m40s", "100s").replace("1m20s", "80s")]
+    assert row[1:4] == [case.ready, case.status, case.restarts]
 
 
 def test_pod_wide_cells():

@@ -80,6 +80,14 @@ def test_a_good_object_has_nothing_wrong() -> None:
         (pod(ports=[{"containerPort": "80"}]), "json: cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32"),
         (pod(ports=[{"protocol": 6}]), "json: cannot unmarshal number into Go struct field ContainerPort.spec.containers.ports.protocol of type v1.Protocol"),
         (
+            pod(resources={"limits": 5}),
+            "json: cannot unmarshal number into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList",
+        ),
+        (
+            pod(securityContext={"capabilities": {"add": "NET_ADMIN"}}),
+            "json: cannot unmarshal string into Go struct field Capabilities.spec.containers.securityContext.capabilities.add of type []v1.Capability",
+        ),
+        (
             pod(resources={"limits": {"cpu": "lots"}}),
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         ),

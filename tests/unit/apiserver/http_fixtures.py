@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,8 +52,10 @@ class Wire:
     async def __call__(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **headers: str
     ) -> Answer:
-        data = body if isinstance(body, (bytes, type(None))) else orjson.dumps(body)
+        data: Any = body if isinstance(body, (bytes, type(None))) else orjson.dumps(body)
         sent = {"Content-Type": content_type} if data is not None else {}
+        if data is not None and len(data) > 1 << 20:
+            data = io.BytesIO(data)
         sent.update({name.replace("_", "-"): value for name, value in headers.items()})
         async with self.session.request(method, self.base + path, data=data, headers=sent) as response:
             return Answer(response, await response.read())

@@ -201,7 +201,7 @@ PATCHES = [
     ("application/json-patch+json", b'[{"op":"replace","path":"/data/x","value":"1"}]', 422),
     ("application/json-patch+json", b'[{"op":"test","path":"/data/k","value":"no"}]', 422),
     ("application/json-patch+json", b'[{"op":"frobnicate","path":"/data/k"}]', 400),
-    ("application/json-patch+json", b'[{"op":"replace","path":"","value":[]}]', 400),
+    ("application/json-patch+json", b'[{"op":"replace","path":"","value":[]}]', 422),
     ("application/merge-patch+json", b"[]", 400),
     ("application/merge-patch+json", b"3", 400),
     ("application/merge-patch+json", b'{"metadata":null}', None),

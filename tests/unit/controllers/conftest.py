@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.resources import NAMESPACES, NODES, PODS
 from podnet.controlplane.apiserver.local import LocalClient
 from podnet.controlplane.apiserver.registry import Registry
@@ -28,10 +30,11 @@ class ControlPlane:
         self.config = config
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, grace_s: float = 40.0) -> None:
         """Run these controllers (all when none is named)."""
         chosen = {name: CONTROLLERS[name] for name in names or CONTROLLERS}
-        context = new_context(self.client, self.config)
+        config = dataclasses.replace(self.config, node_monitor_grace_period_s=grace_s)
+        context = new_context(self.client, config)
         self._tasks.append(asyncio.create_task(run_controllers(context, chosen)))
 
     def start_scheduler(self) -> None:
@@ -47,10 +50,13 @@ class ControlPlane:
             if event.type not in {"ADDED", "MODIFIED"} or not pod["spec"].get("nodeName"):
                 continue
             name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-            if pod["metadata"].get("deletionTimestamp"):
-                await self.client.delete(PODS, name, namespace, grace_period_s=0)
-            elif pod["status"].get("phase") == "Pending":
-                await self.set_ready(pod)
+            try:
+                if pod["metadata"].get("deletionTimestamp"):
+                    await self.client.delete(PODS, name, namespace, grace_period_s=0)
+                elif pod["status"].get("phase") == "Pending":
+                    await self.set_ready(pod)
+            except StatusError as error:
+                assert error.is_not_found, error
 
     async def set_ready(self, pod: dict[str, Any], *, ready: bool = True) -> None:
         status = "True" if ready else "False"
@@ -103,8 +109,6 @@ def manager_config(tmp_path: Path) -> ControllerManagerConfig:
     return ControllerManagerConfig(
         Endpoint("https://unused", ca),
         ca,
-        node_monitor_period_s=0.1,
-        node_monitor_grace_period_s=0.5,
     )
 
 

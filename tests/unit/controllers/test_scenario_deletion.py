@@ -30,8 +30,8 @@ def web(namespace: str = "default", replicas: int = 2) -> dict[str, Any]:
     }
 
 
-async def booted(plane: Any) -> None:
-    plane.start()
+async def booted(plane: Any, **options: Any) -> None:
+    plane.start(**options)
     plane.start_scheduler()
     plane.start_kubelet()
     await plane.add_node("node-1")
@@ -211,7 +211,7 @@ async def test_a_namespace_says_what_holds_it(plane: Any) -> None:
 
 
 async def test_a_silent_node_loses_its_pods_to_another(plane: Any) -> None:
-    await booted(plane)
+    await booted(plane, grace_s=0.5)
     await plane.add_node("node-2")
     template = {
         "metadata": TEMPLATE["metadata"],
@@ -267,7 +267,7 @@ async def test_a_silent_node_loses_its_pods_to_another(plane: Any) -> None:
 
 
 async def test_pods_of_a_deleted_node_are_collected(plane: Any) -> None:
-    plane.start()
+    plane.start(grace_s=0.5)
     plane.start_scheduler()
     await plane.add_node("node-1")
     pod = {

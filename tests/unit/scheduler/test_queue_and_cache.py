@@ -36,31 +36,20 @@ def test_priority_first_then_age() -> None:
     assert len(queue) == 3
 
 
-def test_a_parked_pod_waits_for_a_change_and_then_for_its_back_off() -> None:
-    queue = SchedulingQueue()
-    queue.add(pod("a"), 0.0)
-    for attempt, delay in enumerate([1.0, 2.0, 4.0, 8.0, 10.0, 10.0]):
-        begin = attempt * 100.0
-        assert popped(queue, begin) == ["a"]
-        queue.park(pod("a"), begin)
-        assert popped(queue, begin + 50) == []
-        queue.move_all(begin)
-        assert queue.next_due() == begin + delay
-        assert popped(queue, begin + delay - 0.01) == []
-        queue.pop(begin + delay)
-        queue.park(pod("a"), begin + delay)
-        queue.remove("ns/a")
-        queue = _with_attempts(attempt + 1)
-
-
-def _with_attempts(count: int) -> SchedulingQueue:
-    queue = SchedulingQueue()
-    queue.add(pod("a"), 0.0)
-    for _ in range(count):
-        queue.pop(0.0)
-        queue.park(pod("a"), -100.0)
-        queue.move_all(0.0)
-    return queue
+@pytest.mark.parametrize(("attempts", "delay_s"), [(1, 0.1), (2, 0.2), (3, 0.4), (7, 6.4), (8, 10.0), (12, 10.0)])
+def test_a_parked_pod_waits_for_a_change_and_then_for_its_back_off(attempts: int, delay_s: float) -> None:
+    queue, now = SchedulingQueue(), 0.0
+    queue.add(pod("a"), now)
+    for _ in range(attempts):
+        now += 1000.0
+        queue.move(now)
+        assert popped(queue, now) == ["a"]
+        queue.park(pod("a"), now)
+    assert popped(queue, now + 50) == []
+    queue.move(now)
+    assert queue.next_due() == now + delay_s
+    assert popped(queue, now + delay_s - 0.001) == []
+    assert popped(queue, now + delay_s) == ["a"]
 
 
 def test_a_change_long_after_the_attempt_needs_no_back_off() -> None:
@@ -68,7 +57,7 @@ def test_a_change_long_after_the_attempt_needs_no_back_off() -> None:
     queue.add(pod("a"), 0.0)
     queue.pop(0.0)
     queue.park(pod("a"), 0.0)
-    queue.move_all(60.0)
+    queue.move(60.0)
     assert popped(queue, 60.0) == ["a"]
 
 
@@ -111,8 +100,18 @@ def test_a_refused_binding_comes_again() -> None:
     queue.pop(0.0)
     queue.remove("ns/a")
     queue.retry(pod("a"), 0.0)
-    assert popped(queue, 0.5) == []
-    assert popped(queue, 1.0) == ["a"]
+    assert popped(queue, 0.05) == []
+    assert popped(queue, 0.1) == ["a"]
+
+
+def test_a_change_wakes_only_whom_it_concerns() -> None:
+    queue = SchedulingQueue()
+    for name in ("a", "b"):
+        queue.add(pod(name), 0.0)
+        queue.pop(0.0)
+        queue.park(pod(name), 0.0)
+    queue.move(60.0, lambda parked: parked.key == "ns/b")
+    assert popped(queue, 60.0) == ["b"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "pop", "park", "move", "remove", "wait"]), st.sampled_from("abc"))))
@@ -129,7 +128,7 @@ def test_no_pod_is_lost(steps: list[tuple[str, str]]) -> None:
         elif verb == "park":
             queue.park(pod(name), now)
         elif verb == "move":
-            queue.move_all(now)
+            queue.move(now)
         elif verb == "remove":
             queue.remove(f"ns/{name}")
             known.discard(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from podnet.controlplane.store import sqlite_file
+from podnet.controlplane.store import sqlite, sqlite_file
 from podnet.controlplane.store.sqlite import SQLiteStore
 from podnet.controlplane.store.types import CompactedError, StoreOpenError, StoreWriteError
 
@@ -222,4 +222,39 @@ async def test_a_key_that_is_no_text_harms_nobody(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         await store.create("/bad\ud800", b"")
     assert (await store.create("/good", b"")).mod_revision == await store.revision()
+    await store.close()
+
+
+async def test_writers_wait_when_too_much_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue to the disk has a limit; nothing is refused or lost because of it."""
+    monkeypatch.setattr(sqlite, "PENDING_WRITES_MAX", 4)
+    store = SQLiteStore(tmp_path)
+    most = 0
+
+    async def create(number: int) -> None:
+        nonlocal most
+        task = asyncio.ensure_future(store.create(f"/{number}", b""))
+        await asyncio.sleep(0)
+        most = max(most, store._next_revision - store._state.revision - 1)
+        await task
+
+    await asyncio.gather(*map(create, range(60)))
+    assert most <= 5
+    assert len((await store.range("/")).kvs) == 60
+    await store.close()
+
+
+async def test_a_failed_batch_does_not_stop_the_next(tmp_path: Path) -> None:
+    """Two failures in a row, with writes queued behind each, then health: revisions go on without a gap."""
+    store = SQLiteStore(tmp_path)
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    for _ in range(2):
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        writes = [store.create(f"/{number}", b"x" * 20_000) for number in range(5)]
+        results = await asyncio.gather(*writes, return_exceptions=True)
+        assert all(isinstance(result, StoreWriteError) for result in results)
+        assert await store.revision() == 1
+    store._connection.execute("PRAGMA max_page_count = 100000")
+    revisions = [(await store.create(f"/{number}", b"")).mod_revision for number in range(5)]
+    assert revisions == [2, 3, 4, 5, 6]
     await store.close()

@@ -76,7 +76,7 @@ def test_no_acknowledged_write_is_lost(tmp_path: Path, synchronous: str, compact
     """Three lives of one store, each ended by SIGKILL in the middle of its work."""
     # Each life begins where the last ended, so its keys may exist: give every life a directory level of its own.
     acknowledged = kill_under_load(tmp_path / "store", synchronous, compacting, 0.6)
-    assert len(acknowledged) > 200, "the child was hardly writing"
+    assert len(acknowledged) > 50, "the child was hardly writing"
     asyncio.run(check(tmp_path / "store", acknowledged))
 
 

@@ -79,7 +79,7 @@ def parse(args: list[str]) -> tuple[set[str], dict[str, list[str]], list[str]]:
 
 
 def main(argv: list[str]) -> int:
-    """curl's exit codes: 2 usage, 3 URL, 6 name, 7 connect, 22 -f, 28 timeout, 52 empty reply."""
+    """Curl's exit codes: 2 usage, 3 URL, 6 name, 7 connect, 22 -f, 28 timeout, 52 empty reply."""
     if "--version" in argv[1:] or "-V" in argv[1:]:
         print("curl 8.0.0 (podnet) own small curl\nProtocols: http https")
         return 0

@@ -20,7 +20,7 @@ SCRIPTS = "/docker-entrypoint.d"
 
 
 def substitute(text: str, env: Mapping[str, str]) -> str:
-    """envsubst with the variables there are: others stay as they stand, because nginx has `$host` and its like."""
+    """Envsubst with the variables there are: others stay as they stand, because nginx has `$host` and its like."""
     return re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda m: env.get(m[1] or m[2], m[0]), text)
 
 

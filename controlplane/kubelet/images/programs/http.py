@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             answer = self._server.handler(request)
-        except Exception:  # noqa: BLE001 - a handler's bug is one 500, not the server's end
+        except Exception:
             answer = self._server.failure()
         if isinstance(answer, Response) and answer.file is None:
             self._write(request, answer)
@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
         try:
             try:
                 response = answer if isinstance(answer, Response) else await answer
-            except Exception:  # noqa: BLE001 - as above
+            except Exception:
                 response = self._server.failure()
             await self._write_file(request, response)
         finally:
@@ -358,7 +358,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         if self._server.log is not None:
             self._server.log(request, response)
-        if not keep or self._ended and not self._data:
+        if not keep or (self._ended and not self._data):
             self._transport.close()
         if response.after is not None:
             asyncio.get_running_loop().call_soon(response.after)

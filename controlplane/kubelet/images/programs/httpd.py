@@ -37,7 +37,9 @@ def listing(directory: str, path: str) -> Response:
         names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(directory))
     except OSError:
         names = []
-    items = "".join(f'<li><a href="{html.escape(name)}"> {html.escape(name)}</a></li>\n' for name in names if name[0] != ".")
+    items = "".join(
+        f'<li><a href="{html.escape(name)}"> {html.escape(name)}</a></li>\n' for name in names if name[0] != "."
+    )
     title = f"Index of {html.escape(path.rstrip('/') or '/')}"
     page = f"<html><head><title>{title}</title></head><body>\n<h1>{title}</h1>\n<ul>{items}</ul>\n</body></html>\n"
     return Response(200, page.encode(), content_type="text/html;charset=ISO-8859-1")
@@ -58,7 +60,9 @@ def main(argv: list[str]) -> int:
         return 0
     files = static.FileServer(ROOT, error_page, listing=listing)
     when = time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime())
-    print(f"[{when}] [mpm_event:notice] [pid {os.getpid()}] AH00489: Apache/{VERSION} (Unix) configured", file=sys.stderr)
+    print(
+        f"[{when}] [mpm_event:notice] [pid {os.getpid()}] AH00489: Apache/{VERSION} (Unix) configured", file=sys.stderr
+    )
     return serve.run(
         files.answer,
         80,

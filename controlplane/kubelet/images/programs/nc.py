@@ -1,6 +1,6 @@
 """A small `nc` for machines without one: connect or listen, TCP or UDP, -z -v -w -u -l -p -n -q -k.
 
-    nc HOST PORT · nc -zv HOST PORT · nc -u -w 1 HOST PORT · nc -l -p PORT · nc -lk PORT
+nc HOST PORT · nc -zv HOST PORT · nc -u -w 1 HOST PORT · nc -l -p PORT · nc -lk PORT
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def _directive(words: list[str], block: object, ignored: set[str], name: str) ->
 
 
 def error_page(status: int, request: Request) -> Response:
-    """nginx's own pages: `<center><h1>404 Not Found</h1></center>`."""
+    """Nginx's own pages: `<center><h1>404 Not Found</h1></center>`."""
     title = f"{status} {_TITLES.get(status) or http.reason(status)}"
     page = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
@@ -207,7 +207,7 @@ def _error_log(message: str, request: Request) -> None:
     peer = request.peer[0].removeprefix("::ffff:")
     line = f'"{request.method} {request.target} {request.version}"'
     host = request.header("host")
-    text = f'{when} [error] {os.getpid()}#{os.getpid()}: {message}, client: {peer}, server: localhost, request: {line}'
+    text = f"{when} [error] {os.getpid()}#{os.getpid()}: {message}, client: {peer}, server: localhost, request: {line}"
     print(text + (f', host: "{host}"' if host else ""), file=sys.stderr)
 
 

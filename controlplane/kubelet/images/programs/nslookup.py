@@ -1,6 +1,6 @@
 """A small `nslookup` for machines without one: A and AAAA records, the search list of /etc/resolv.conf, busybox's output.
 
-    nslookup NAME [SERVER]     reverse look-ups for an address
+nslookup NAME [SERVER]     reverse look-ups for an address
 """
 
 from __future__ import annotations

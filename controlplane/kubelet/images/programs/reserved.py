@@ -8,5 +8,8 @@ import sys
 def main(argv: list[str]) -> int:
     """Says so, exit code 1."""
     name = argv[0].rpartition("/")[2]
-    print(f"{name}: podnet's DNS server is not a container yet: see `podnet status` for the cluster's own", file=sys.stderr)
+    print(
+        f"{name}: podnet's DNS server is not a container yet: see `podnet status` for the cluster's own",
+        file=sys.stderr,
+    )
     return 1

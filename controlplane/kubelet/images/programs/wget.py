@@ -20,7 +20,14 @@ _VALUES = {
     "--tries": "tries",
     "-P": "directory",
 }
-_FLAGS = {"-q": "quiet", "--quiet": "quiet", "-S": "show", "--server-response": "show", "--spider": "spider", "-c": "continue"}
+_FLAGS = {
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "-S": "show",
+    "--server-response": "show",
+    "--spider": "spider",
+    "-c": "continue",
+}
 _IGNORED = ("--no-check-certificate", "--no-verbose", "-nv", "-4", "-6")
 
 
@@ -76,7 +83,9 @@ def _get(url: str, flags: set[str], values: dict[str, list[str]]) -> int:
         name, _, value = header.partition(":")
         headers.append((name.strip(), value.strip()))
     method = "POST" if post else "HEAD" if "spider" in flags else "GET"
-    wanted = fetch.Fetch(url, method, headers, post[-1].encode() if post else None, float(timeout) if timeout else 900.0)
+    wanted = fetch.Fetch(
+        url, method, headers, post[-1].encode() if post else None, float(timeout) if timeout else 900.0
+    )
     host = url.partition("://")[2].partition("/")[0] or url
     try:
         answer = fetch.run(wanted)
@@ -103,7 +112,9 @@ def _get(url: str, flags: set[str], values: dict[str, list[str]]) -> int:
 
 
 def _save(url: str, body: bytes, flags: set[str], values: dict[str, list[str]]) -> int:
-    path = values.get("output", [""])[-1] or url.partition("://")[2].partition("?")[0].rpartition("/")[2] or "index.html"
+    path = (
+        values.get("output", [""])[-1] or url.partition("://")[2].partition("?")[0].rpartition("/")[2] or "index.html"
+    )
     if path == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(body)

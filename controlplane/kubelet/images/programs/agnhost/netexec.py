@@ -254,8 +254,7 @@ class Datagrams(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self._transport: asyncio.DatagramTransport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -282,7 +281,11 @@ async def _serve(values: dict[str, object]) -> int:
     tls = None
     if values["tls-cert-file"]:
         tls = http.tls_context(str(values["tls-cert-file"]), str(values["tls-private-key-file"]))
-    udp_port, sctp_port, http_port = int(str(values["udp-port"])), int(str(values["sctp-port"])), int(str(values["http-port"]))
+    udp_port, sctp_port, http_port = (
+        int(str(values["udp-port"])),
+        int(str(values["sctp-port"])),
+        int(str(values["http-port"])),
+    )
     if udp_port != -1:
         await serve_datagrams(str(values["udp-listen-addresses"]), udp_port)
         state.answering = True

@@ -1,9 +1,9 @@
 """`agnhost porter`: one server for each SERVE_… variable of the environment, answering with its value.
 
-    SERVE_PORT_80=foo, SERVE_TCP_PORT_80=foo     HTTP, any path
-    SERVE_UDP_PORT_80=foo                        UDP, any datagram
-    SERVE_TLS_PORT_443=foo                       HTTPS with CERT_FILE and KEY_FILE
-    SERVE_SCTP_PORT_80=foo                       SCTP, where the kernel has it
+SERVE_PORT_80=foo, SERVE_TCP_PORT_80=foo     HTTP, any path
+SERVE_UDP_PORT_80=foo                        UDP, any datagram
+SERVE_TLS_PORT_443=foo                       HTTPS with CERT_FILE and KEY_FILE
+SERVE_SCTP_PORT_80=foo                       SCTP, where the kernel has it
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -69,8 +68,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._value = value
         self._transport: asyncio.DatagramTransport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

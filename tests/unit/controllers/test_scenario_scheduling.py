@@ -1,0 +1,123 @@
+"""The scheduler on the real registry: consistent placement, reasons, and what wakes a pod that waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from podnet.controlplane.api import meta
+from podnet.controlplane.api.resources import EVENTS, NODES, PODS, SERVICEACCOUNTS
+
+
+async def booted(plane: Any, nodes: int = 1, **status: Any) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}
+    await plane.client.create(SERVICEACCOUNTS, account)
+    for index in range(nodes):
+        await plane.add_node(f"node-{index}", **status)
+    plane.start_scheduler()
+
+
+async def create(plane: Any, name: str, cpu: str = "100m", **spec: Any) -> None:
+    container = {"name": "c", "image": "nginx", "resources": {"requests": {"cpu": cpu}}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"containers": [container], **spec},
+    }
+    await plane.client.create(PODS, body)
+
+
+async def placed(plane: Any, name: str) -> str:
+    async def check() -> Any:
+        return (await plane.client.get(PODS, name, "default"))["spec"].get("nodeName")
+
+    return await plane.until(check)
+
+
+async def refused(plane: Any, name: str, text: str) -> str:
+    async def check() -> Any:
+        condition = meta.get_condition(await plane.client.get(PODS, name, "default"), "PodScheduled") or {}
+        return condition if text in condition.get("message", "") else None
+
+    condition = await plane.until(check)
+    assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
+    return condition["message"]
+
+
+async def test_a_burst_fills_the_nodes_evenly_and_never_overfills(plane: Any) -> None:
+    await booted(plane, nodes=5)
+    # 4 cpu a node: forty pods of half a cpu are exactly what fits, the rest has to wait.
+    for index in range(45):
+        await create(plane, f"p{index}", "500m")
+
+    async def settled() -> Any:
+        pods = (await plane.client.list(PODS, "default")).items
+        on = Counter(pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName"))
+        waiting = [pod for pod in pods if (meta.get_condition(pod, "PodScheduled") or {}).get("status") == "False"]
+        return on if sum(on.values()) == 40 and len(waiting) == 5 else None
+
+    assert set((await plane.until(settled)).values()) == {8}
+
+
+async def test_why_not_is_in_the_condition_and_in_an_event(plane: Any) -> None:
+    await booted(plane, nodes=2)
+    await create(plane, "big", "5")
+    expected = (
+        "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: "
+        "2 Preemption is not helpful for scheduling."
+    )
+    assert await refused(plane, "big", "Insufficient") == expected
+
+    async def told() -> Any:
+        events = (await plane.client.list(EVENTS, "default")).items
+        return [event for event in events if event["reason"] == "FailedScheduling"]
+
+    (event,) = await plane.until(told)
+    assert (event["type"], event["message"]) == ("Warning", expected)
+    assert event["source"]["component"] == "default-scheduler"
+
+
+async def test_a_waiting_pod_goes_to_the_node_that_comes(plane: Any) -> None:
+    await booted(plane, nodes=0)
+    await create(plane, "p")
+    await refused(plane, "p", "no nodes available to schedule pods")
+    await plane.add_node("late")
+    assert await placed(plane, "p") == "late"
+
+
+async def test_a_waiting_pod_takes_the_room_another_leaves(plane: Any) -> None:
+    await booted(plane)
+    await create(plane, "first", "3")
+    await placed(plane, "first")
+    await create(plane, "second", "3")
+    await refused(plane, "second", "Insufficient cpu")
+    await plane.client.delete(PODS, "first", "default", grace_period_s=0)
+    assert await placed(plane, "second") == "node-0"
+
+
+async def test_uncordon_wakes(plane: Any) -> None:
+    await booted(plane)
+    await plane.client.patch(NODES, "node-0", "", {"spec": {"unschedulable": True}})
+    await create(plane, "p")
+    await refused(plane, "p", "node(s) were unschedulable")
+    await plane.client.patch(NODES, "node-0", "", {"spec": {"unschedulable": None}})
+    assert await placed(plane, "p") == "node-0"
+
+
+async def test_other_schedulers_pods_are_left_alone(plane: Any) -> None:
+    await booted(plane)
+    await create(plane, "theirs", schedulerName="somebody-else")
+    await create(plane, "ours")
+    await placed(plane, "ours")
+    assert not (await plane.client.get(PODS, "theirs", "default"))["spec"].get("nodeName")
+
+
+async def test_a_gate_holds_until_it_is_removed(plane: Any) -> None:
+    await booted(plane)
+    await create(plane, "gated", schedulingGates=[{"name": "example.com/wait"}])
+    await create(plane, "free")
+    await placed(plane, "free")
+    assert not (await plane.client.get(PODS, "gated", "default"))["spec"].get("nodeName")
+    await plane.client.patch(PODS, "gated", "default", {"spec": {"schedulingGates": None}})
+    assert await placed(plane, "gated") == "node-0"
