@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from podnet.cni.plugin import Node, Plugin
@@ -44,7 +44,11 @@ async def run_cni_daemon(config: CNIDaemonConfig, kernel: Kernel | None = None) 
     store = LeaseStore(config.paths.cni_state_dir)
     with contextlib.closing(store), LinkRemover(kernel, config.netns) as remover:
         node = Node(kernel, store, config.paths.subnet_env, remover.remove, time.monotonic, config.netns)
-        service = _Service(Plugin(node))
+        plugin = Plugin(node)
+        reclaimed = plugin.reclaim_after_reboot()
+        if reclaimed:
+            LOG.info("the node is new: %d addresses of its last life are free again", reclaimed)
+        service = _Service(plugin)
         path = config.paths.cni_socket
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -85,8 +89,10 @@ class _Service:
         async with self._turn(call):
             response = await self._plugin.handle(call)
         if response.exit_code:
-            verb, container = call.env.get("CNI_COMMAND"), call.env.get("CNI_CONTAINERID")
-            LOG.warning("CNI %s of %s failed: %s", verb, container, " ".join(response.stdout.decode().split()))
+            verb, container = call.env.get("CNI_COMMAND"), call.env.get("CNI_CONTAINERID", "the node")
+            # A STATUS that says "not yet" is an answer like any other.
+            level = logging.INFO if verb == "STATUS" else logging.WARNING
+            LOG.log(level, "CNI %s of %s failed: %s", verb, container, " ".join(response.stdout.decode().split()))
         return response
 
     def _turn(self, call: Request) -> contextlib.AbstractAsyncContextManager[None]:
@@ -108,41 +114,48 @@ class Gate:
     """Many keys at once, one holder each, or one holder alone. An empty key waits for nobody but a lone holder."""
 
     def __init__(self) -> None:
-        self._changed = asyncio.Condition()
         self._busy: set[str] = set()
         self._running = 0
         self._alone = False
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @contextlib.asynccontextmanager
     async def one(self, key: str) -> AsyncIterator[None]:
         """Hold one key."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone and key not in self._busy)
-            self._running += 1
-            if key:
-                self._busy.add(key)
+        await self._until(lambda: not self._alone and key not in self._busy)
+        self._running += 1
+        if key:
+            self._busy.add(key)
         try:
             yield
         finally:
             self._running -= 1
             self._busy.discard(key)
-            async with self._changed:
-                self._changed.notify_all()
+            self._wake()
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Hold everything: new holders wait, running ones are waited for."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone)
-            self._alone = True
-            try:
-                await self._changed.wait_for(lambda: not self._running)
-            except BaseException:
-                self._alone = False
-                raise
+        await self._until(lambda: not self._alone)
+        self._alone = True
         try:
+            await self._until(lambda: not self._running)
             yield
         finally:
             self._alone = False
-            async with self._changed:
-                self._changed.notify_all()
+            self._wake()
+
+    async def _until(self, free: Callable[[], bool]) -> None:
+        # Everybody is woken and looks for himself: a waiter that is cancelled takes no turn away from another.
+        while not free():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -25,6 +25,7 @@ from podnet.cni.types import (
     INCOMPATIBLE_VERSION,
     INVALID_ENVIRONMENT,
     SUPPORTED_VERSIONS,
+    UNSUPPORTED_FIELD,
     CNIError,
     Result,
     RouteConfig,
@@ -51,6 +52,7 @@ _FIELDS: dict[str, type] = {
     "isDefaultGateway": bool,
     "forceAddress": bool,
     "hairpinMode": bool,
+    "ipMasq": bool,
     "mtu": int,
     "ipam": dict,
     "dns": dict,
@@ -113,16 +115,34 @@ def requested_version(conf: Mapping[str, Any]) -> str:
     return version if isinstance(version, str) and version else "0.1.0"
 
 
-def parse_netconf(conf: Any, cni_args: str = "") -> NetConf:
-    """Check and read the whole configuration. CNIError 1 for a version we do not speak, 7 for anything else."""
+def parse_detach(conf: Any) -> NetConf:
+    """What DEL needs: version and network name. The rest may be wrong by now; taking a pod away must still work."""
     body = expect(conf, dict, "$")
+    name = expect(body.get("name", ""), str, "name")
+    if not valid_name(name):
+        refuse("name", f"invalid network name {name!r}")
+    return NetConf(_supported_version(body), name)
+
+
+def _supported_version(body: Mapping[str, Any]) -> str:
     version = requested_version(body)
     if version not in SUPPORTED_VERSIONS:
         msg = f"incompatible CNI versions: config is {version!r}, plugin supports {list(SUPPORTED_VERSIONS)}"
         raise CNIError(INCOMPATIBLE_VERSION, msg)
+    return version
+
+
+def parse_netconf(conf: Any, cni_args: str = "") -> NetConf:
+    """Check and read the whole configuration. CNIError 1 for a version we do not speak, 2 for something that we could
+    but do not do, 7 for anything else."""
+    body = expect(conf, dict, "$")
+    version = _supported_version(body)
     _check_fields(body, _FIELDS, "")
     if not valid_name(body.get("name", "")):
         refuse("name", f"invalid network name {body.get('name', '')!r}")
+    if body.get("ipMasq"):
+        msg = "unsupported field in the network config: ipMasq: true (the overlay masquerades for the whole node)"
+        raise CNIError(UNSUPPORTED_FIELD, msg)
     bridge = body.get("bridge", "cni0")
     if not valid_ifname(bridge):
         refuse("bridge", f"invalid interface name {bridge!r}")
@@ -175,6 +195,8 @@ def node_range_sets(subnets: Sequence[str]) -> tuple[RangeSet, ...]:
 
 def _check_fields(body: Mapping[str, Any], fields: Mapping[str, type], prefix: str) -> None:
     for key, value in body.items():
+        if key.startswith("cni.dev/") and key not in fields:
+            continue  # reserved for the spec: a newer one may have more of them
         if key not in fields:
             refuse(f"{prefix}{key}", "unknown field")
         expect(value, fields[key], f"{prefix}{key}")

@@ -22,7 +22,7 @@ from typing import Any
 
 from podnet.cni import plan, request
 from podnet.cni.ipam import Allocation, free_addresses
-from podnet.cni.netconf import NetConf, node_range_sets, parse_netconf
+from podnet.cni.netconf import NetConf, node_range_sets, parse_detach, parse_netconf
 from podnet.cni.plan import Attachment
 from podnet.cni.request import Request, Response
 from podnet.cni.store import LeaseStore
@@ -86,6 +86,14 @@ class Plugin:
         self._bridges: dict[tuple[object, ...], _Seen] = {}
         self._ipv6 = self._has_sysctl("net.ipv6.conf.all.disable_ipv6")
 
+    def reclaim_after_reboot(self) -> int:
+        """Take back every lease when no link of ours exists: the node's namespace is a new one, so no pod of before can
+        be attached. How many addresses that were. Where some links live, telling the dead apart is GC's job."""
+        links = self._node.kernel.observe(self._node.netns).links
+        if any(plan.parse_alias(link.alias) for link in links):
+            return 0
+        return self._node.store.clear()
+
     async def handle(self, call: Request) -> Response:
         """Answer one call. Every failure is an answer too."""
         if not call.env.get("CNI_COMMAND"):
@@ -106,7 +114,8 @@ class Plugin:
         if verb == "VERSION":
             return request.version_answer(call.stdin)
         attachment = request.parse_attachment(call.env) if verb in ("ADD", "DEL", "CHECK") else None
-        conf = parse_netconf(request.parse_stdin(call.stdin), call.env.get("CNI_ARGS", ""))
+        body = request.parse_stdin(call.stdin)
+        conf = parse_detach(body) if verb == "DEL" else parse_netconf(body, call.env.get("CNI_ARGS", ""))
         if conf.cni_version < _SINCE.get(verb, ""):
             msg = f"config version {conf.cni_version!r} does not allow {verb}"
             raise CNIError(INCOMPATIBLE_VERSION, msg, f"{verb} came with version {_SINCE[verb]}")
@@ -211,7 +220,10 @@ class Plugin:
             there = self._node.identity(netns)
         except OSError as error:
             raise CNIError(INVALID_NETNS, f"failed to open netns {netns!r}: {error.strerror}") from error
-        if there == self._node.identity(self._node.netns):
+        here = self._node.identity(self._node.netns)
+        if there[0] != here[0]:
+            raise CNIError(INVALID_NETNS, f"failed to open netns {netns!r}: it is not a network namespace")
+        if there == here:
             raise CNIError(INVALID_NETNS, f"plugin's netns and netns from CNI_NETNS should not be the same: {netns}")
 
     def _with_subnet(self, conf: NetConf) -> tuple[NetConf, int]:

@@ -101,6 +101,13 @@ class LeaseStore:
         self._taken_in(network).difference_update(addresses)
         return addresses
 
+    def clear(self) -> int:
+        """Take back everything, in every network; how many addresses that were."""
+        with self._transaction():
+            released = self._db.execute("DELETE FROM leases").rowcount
+        self._taken.clear()
+        return released
+
     def leases(self, network: str) -> tuple[Lease, ...]:
         """Every lease of a network."""
         with self._reading():

@@ -162,7 +162,7 @@ class _Agent:
         if ops:
             LOG.info("overlay of %s: %d changes, %d peers", config.node_name, len(ops), len(leases))
             self._kernel.apply(config.netns, ops)
-        self._forward()
+        self._apply_sysctls(device)
         self._apply_masquerade(nodes)
         self._write_subnet_env(pod_cidr, mtu)
         condition = network_condition_patch(own_node, now=_now())
@@ -177,10 +177,15 @@ class _Agent:
             self._waiting_for = what
             LOG.info("overlay waits for %s", what)
 
-    def _forward(self) -> None:
-        key = "net.ipv4.ip_forward"
-        if self._kernel.sysctl(self._config.netns, key) != "1":
-            self._kernel.apply(self._config.netns, [SetSysctl(key, "1")])
+    def _apply_sysctls(self, device: str) -> None:
+        """Forward; and accept what a pod sends to a node, although the answer leaves by the tunnel: where the machine
+        filters strictly by reverse path (1), do it loosely (2, which wins over 1 on every interface)."""
+        kernel, netns = self._kernel, self._config.netns
+        if kernel.sysctl(netns, "net.ipv4.ip_forward") != "1":
+            kernel.apply(netns, [SetSysctl("net.ipv4.ip_forward", "1")])
+        filters = [kernel.sysctl(netns, f"net.ipv4.conf.{name}.rp_filter") for name in ("all", device)]
+        if "1" in filters and filters[0] != "2":
+            kernel.apply(netns, [SetSysctl("net.ipv4.conf.all.rp_filter", "2")])
 
     def _apply_masquerade(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         config = self._config

@@ -33,7 +33,7 @@ from podnet.topology.kernel import (
 )
 
 DEVICE_PREFIX = "flannel."
-_KERNEL_ROUTE = 2
+_KERNEL_ROUTE, _STATIC_ROUTE = 2, 4
 
 
 def diff_overlay(observed: NetnsState, desired: OverlayState, owned: Owned) -> tuple[Op, ...]:
@@ -131,14 +131,14 @@ def _stale_fdb(present: AbstractSet[FdbEntry], desired: AbstractSet[FdbEntry]) -
 
 
 def owns_route(route: Route, owned: Owned) -> bool:
-    """Whether a route is the overlay's: on its device, or into the pod network through an underlay gateway. Routes the
-    kernel makes for addresses are never ours."""
+    """Whether a route is the overlay's: on its device, or a static one into the pod network through an underlay gateway.
+    Routes the kernel makes for addresses are never ours, nor are those that somebody added by hand (`proto boot`)."""
     if route.protocol == _KERNEL_ROUTE or route.destination.version != 4:
         return False
     if route.link == owned.vxlan:
         return True
     inside = owned.pod_network.supernet_of(route.destination)
-    return inside and route.link == owned.underlay and route.gateway is not None
+    return inside and route.link == owned.underlay and route.gateway is not None and route.protocol == _STATIC_ROUTE
 
 
 def _route_key(route: Route) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """What the overlay wants of one node's namespace, as a value: the part of a NetnsState that is the overlay's own.
 
 Ownership is by name and place, so that pruning never touches another's work: everything on the overlay's own device, and
-those routes into the pod network that leave by that device or go through a gateway on the underlay.
+those routes into the pod network that leave by that device, or are static through a gateway on the underlay.
 """
 
 from __future__ import annotations

@@ -217,6 +217,7 @@ class Cluster:
             pod_cidr=str(self.spec.pod_cidr),
             service_cidr=str(self.spec.service_cidr),
             cluster_domain=self.spec.cluster_domain,
+            default_toleration_s=self.spec.timing.default_toleration_s,
         )
         timing = self.spec.timing
         controllers = ControllerManagerConfig(

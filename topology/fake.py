@@ -161,6 +161,9 @@ class FakeKernel:
         self._space(netns).scripts.append(script)
         return ""
 
+    def forget(self, netns: Netns) -> None:
+        """Nothing is kept."""
+
     # --- how each operation works ----------------------------------------------------------------------------
 
     def _space(self, netns: Netns) -> _Space:

@@ -309,3 +309,7 @@ class Kernel(Protocol):
         """Run an nft script as one transaction and return what it printed (for `list …`). KernelError on refusal,
         with nft's own message."""
         ...
+
+    def forget(self, netns: Netns) -> None:
+        """Let go of a namespace that is about to be deleted: whatever is kept between calls would keep it alive."""
+        ...

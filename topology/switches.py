@@ -96,12 +96,16 @@ class BridgeSwitch(KernelSwitch):
 
 
 def wait_forwarding(kernel: Kernel, ports: Iterable[str]) -> None:
-    """Wait until bridge ports pass frames. A port without carrier would lose the first second of traffic."""
+    """Wait until bridge ports pass frames. A port without carrier would lose the first second of traffic.
+
+    A port must be `UP` as well as forwarding: a brand-new one is called forwarding before the kernel's link watch has
+    looked at its carrier, and drops what it should send until then.
+    """
     waiting = set(ports)
     pause_s, waited_s = _FIRST_POLL_S, 0.0
     while waiting:
         state = kernel.observe("")
-        waiting -= {link.name for link in state.links if link.port_state == "forwarding"}
+        waiting -= {link.name for link in state.links if link.port_state == "forwarding" and link.operstate == "UP"}
         if not waiting:
             return
         if waited_s >= _FORWARDING_TIMEOUT_S:

@@ -18,41 +18,36 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, Self
 
-import mininet.log
 import mininet.net
 
 from podnet.topology import faults, links, switches
+from podnet.topology.interfaces import Interface, points
 from podnet.topology.kernel import AddAddress, AddVeth, DeleteLink, Kernel, KernelError, SetLink
 from podnet.topology.links import UPLINK, End, KernelIntf, KernelLink, port_name, trunk_name
+from podnet.topology.mininet_log import forward_mininet_log
 from podnet.topology.node import Machine, Node, OutsideHost, UnderlayError
 from podnet.topology.spec.types import ClusterSpec, HostSpec, LinkSpec, NodeSpec, SwitchSpec
 
 LOG = logging.getLogger(__name__)
 
+# Most of a machine's start is waiting for its shell.
+_STARTED_AT_ONCE = 4
+
+_PORTS_GONE_POLLS, _PORTS_GONE_POLL_S = 60, 0.005
+
 # Links a new namespace may have without anybody's doing: the fallback devices of tunnel modules.
 _FALLBACK_LINKS = frozenset(
     {"lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """A point of capture: `node/worker-1/eth0` is `ifname` in the namespace `netns`."""
-
-    point: str
-    netns: str
-    ifname: str
-    index: int
-    kind: str
-    up: bool
-    alias: str
 
 
 class Underlay:
@@ -73,7 +68,7 @@ class Underlay:
         self._ends: dict[frozenset[str], tuple[End, End]] = {}
         self._states: dict[frozenset[str], LinkSpec] = {}
         self._mininet_links: dict[frozenset[str], KernelLink] = {}
-        _forward_mininet_log()
+        forward_mininet_log()
         # Mininet would check for real root and raise limits of the whole machine.
         mininet.net.Mininet.inited = True
         self.net = mininet.net.Mininet(topo=None, controller=None, build=False, ipBase=str(spec.underlay.cidr))
@@ -110,13 +105,13 @@ class Underlay:
         """Take everything down; harmless when it is down already."""
         machines = self.machines()
         for machine in machines:
+            self.kernel.forget(machine.netns)
             machine.hang_up()
         for machine in machines:
             machine.terminate()
         for switch in self.switches.values():
             switch.stop()
-        for ends in self._ends.values():
-            self._delete_link(ends[1].ifname)
+        self._wait_ports_gone()
         if self._openflow is not None:
             self._openflow.stop()
             self._openflow = None
@@ -126,6 +121,21 @@ class Underlay:
         self.nodes, self.hosts, self.switches = {}, {}, {}
         self._ends, self._states, self._mininet_links = {}, {}, {}
         self.net.hosts, self.net.switches, self.net.links, self.net.nameToNode = [], [], [], {}
+
+    def _wait_ports_gone(self) -> None:
+        """Ports go with their machines, all in one go; deleting each would cost 20 ms.
+
+        What is left after a moment (cables between switches, or a machine in which something still runs) is deleted.
+        """
+        ports = {end.ifname for ends in self._ends.values() for end in ends if not end.netns}
+        machines = {far.ifname for near, far in self._ends.values() if near.netns}
+        for _ in range(_PORTS_GONE_POLLS):
+            standing = ports & {link.name for link in self.kernel.observe("").links}
+            if not standing & machines:
+                break
+            threading.Event().wait(_PORTS_GONE_POLL_S)
+        for ifname in sorted(standing):
+            self._delete_link(ifname)
 
     def machines(self) -> list[Machine]:
         """Nodes and outside hosts, in the order of the spec."""
@@ -182,6 +192,10 @@ class Underlay:
         ports = [trunk_name(here, there) for a, b in trunks for here, there in ((a, b), (b, a))]
         return {str(machine.ip): links.mac_of(machine.ip) for machine in machines}, ports
 
+    def revive(self) -> list[str]:
+        """Start again what died of the OpenFlow switches' daemons; the names of it. Cheap: call it now and then."""
+        return self._openflow.revive() if self._openflow is not None else []
+
     def flows(self, switch: str = "") -> list[Any]:
         """The flows of one OpenFlow switch, or of all of them (`openflow.flows.Flow`)."""
         if switch and switch not in self.switches:
@@ -190,10 +204,15 @@ class Underlay:
         return [flow for one in chosen if not one.bridged for flow in one.flows()]
 
     def _start_machines(self) -> None:
-        for node in self.spec.nodes:
-            self._start_node(node)
-        for host in self.spec.hosts:
-            self._start_host(host)
+        specs: list[NodeSpec | HostSpec] = [*self.spec.nodes, *self.spec.hosts]
+        with ThreadPoolExecutor(_STARTED_AT_ONCE) as pool:
+            for machine in pool.map(self._start_machine, specs):
+                self._plug(machine)
+        # Threads end in any order; lists keep the file's.
+        order = {spec.name: position for position, spec in enumerate(specs)}
+        self.nodes = dict(sorted(self.nodes.items(), key=lambda item: order[item[0]]))
+        self.hosts = dict(sorted(self.hosts.items(), key=lambda item: order[item[0]]))
+        self.net.hosts.sort(key=lambda machine: order[machine.name])
         self._write_hosts_file()
 
     def _start_links(self) -> None:
@@ -217,14 +236,15 @@ class Underlay:
         link = link or LinkSpec(node.name, node.switch)
         self.spec = replace(self.spec, nodes=(*self.spec.nodes, node), links=(*self.spec.links, link))
         try:
-            machine = self._start_node(node)
+            machine = self._start_machine(node)
+            self._plug(machine)
             self._shape(link)
             self._wait_forwarding([frozenset((node.name, node.switch))])
         except (KernelError, UnderlayError):
             self.remove_node(node.name)
             raise
         self._tell_names()
-        return machine
+        return self.nodes[node.name]
 
     def remove_node(self, name: str) -> None:
         """Unplug a node and end its shell; what else runs on it is its owner's to end."""
@@ -239,22 +259,22 @@ class Underlay:
         for pair in [pair for pair in self._ends if name in pair]:
             self._unplug(pair)
         if machine is not None:
+            self.kernel.forget(machine.netns)
             machine.terminate()
             self.net.hosts.remove(machine)
             del self.net.nameToNode[name]
         self._tell_names()
 
-    def _start_node(self, spec: NodeSpec) -> Node:
+    def _start_machine(self, spec: NodeSpec | HostSpec) -> Machine:
+        """The Mininet host and, for a node, what Kubernetes needs of its namespace; not plugged in yet."""
+        if isinstance(spec, HostSpec):
+            host: OutsideHost = self.net.addHost(spec.name, cls=OutsideHost, spec=spec, kernel=self.kernel)
+            self.hosts[spec.name] = host
+            return host
         node: Node = self.net.addHost(spec.name, cls=Node, spec=spec, kernel=self.kernel)
         self.nodes[spec.name] = node
         self._warn_missing("nodes", links.apply_sysctls(self.kernel, node.netns, links.NODE_SYSCTLS))
-        self._plug(node)
         return node
-
-    def _start_host(self, spec: HostSpec) -> None:
-        host: OutsideHost = self.net.addHost(spec.name, cls=OutsideHost, spec=spec, kernel=self.kernel)
-        self.hosts[spec.name] = host
-        self._plug(host)
 
     def _plug(self, machine: Machine) -> None:
         switch = self.switches[machine.switch_name]
@@ -277,6 +297,7 @@ class Underlay:
             KernelIntf(machine.port, switch, far, self.kernel),
         )
         if self._hosts_file is not None:
+            self._hosts_file.parent.mkdir(parents=True, exist_ok=True)
             self._hosts_file.touch()
             machine.bind_file(str(self._hosts_file), "/etc/hosts")
 
@@ -349,14 +370,12 @@ class Underlay:
         found: list[Interface] = []
         for prefix, machines in (("node", self.nodes), ("host", self.hosts)):
             for name, machine in machines.items():
-                state = self.kernel.observe(machine.netns)
-                found += [_point(f"{prefix}/{name}", machine.netns, link) for link in state.links]
-        room = f"/proc/{os.getpid()}/ns/net"
-        state = self.kernel.observe("")
-        owners = {far.ifname: far.owner for _, far in self._ends.values()}
-        owners |= {near.ifname: near.owner for near, _ in self._ends.values() if not near.netns}
-        owners |= {name: name for name in self.switches}
-        found += [_point(f"switch/{owners[link.name]}", room, link) for link in state.links if link.name in owners]
+                found += points(f"{prefix}/{name}", machine.netns, self.kernel.observe(machine.netns).links)
+        ends = [end for pair in self._ends.values() for end in pair if not end.netns]
+        owners = {end.ifname: end.owner for end in ends} | {name: name for name in self.switches}
+        for link in self.kernel.observe("").links:
+            if link.name in owners:
+                found += points(f"switch/{owners[link.name]}", f"/proc/{os.getpid()}/ns/net", [link])
         return found
 
     def _start_trunk(self, link: LinkSpec) -> None:
@@ -451,19 +470,3 @@ def _switch_class(spec: SwitchSpec) -> type[switches.KernelSwitch]:
 
         return OpenFlowSwitch
     return switches.BridgeSwitch
-
-
-def _point(prefix: str, netns: str, link: Any) -> Interface:
-    return Interface(f"{prefix}/{link.name}", netns, link.name, link.index, link.kind, link.up, link.alias)
-
-
-def _forward_mininet_log() -> None:
-    """Mininet writes to the terminal through a logger of its own; its lines join ours."""
-    handler = _Forward()
-    mininet.log.lg.handlers = [handler]
-    mininet.log.lg.setLevel(logging.WARNING)
-
-
-class _Forward(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger("podnet.topology.mininet").log(record.levelno, "%s", record.getMessage().rstrip())

@@ -145,7 +145,7 @@ def _refuse_address(service: Object, wanted: str, used: set[str], ranges: Servic
 
 def _is_kubernetes(service: Object) -> bool:
     metadata = service["metadata"]
-    return metadata.get("namespace") == "default" and metadata.get("name") == "kubernetes"
+    return (metadata.get("namespace"), metadata.get("name")) == ("default", "kubernetes")
 
 
 def _lowest_free(used: set[str], ranges: ServiceRanges) -> str:

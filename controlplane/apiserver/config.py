@@ -22,4 +22,5 @@ class APIServerConfig:
     service_cidr: str = "10.96.0.0/16"
     cluster_domain: str = "cluster.local"
     node_port_range: tuple[int, int] = (30000, 32767)
+    default_toleration_s: int = 300
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"

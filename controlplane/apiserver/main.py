@@ -14,7 +14,6 @@ import signal
 import socket
 import ssl
 import time
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import uvloop
@@ -23,6 +22,7 @@ from aiohttp import web
 from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.apiserver.bootstrap import ensure_bootstrap
 from podnet.controlplane.apiserver.config import APIServerConfig
+from podnet.controlplane.apiserver.expiry import expire_events
 from podnet.controlplane.apiserver.http.authentication import Authenticator
 from podnet.controlplane.apiserver.http.server import APIServer
 from podnet.controlplane.apiserver.http.streams import KubeletStreams
@@ -55,7 +55,12 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
         with contextlib.suppress(RuntimeError, ValueError):  # not the main thread: the caller cancels instead
             loop.add_signal_handler(number, stop.set)
     store = open_store(config.store_driver, config.store_dir)
-    registry = Registry(store, service_cidr=config.service_cidr, node_port_range=config.node_port_range)
+    registry = Registry(
+        store,
+        service_cidr=config.service_cidr,
+        node_port_range=config.node_port_range,
+        default_toleration_s=config.default_toleration_s,
+    )
     api = build_server(registry, config)
     runner = web.ServerRunner(api.server(), shutdown_timeout=SHUTDOWN_S)
     try:
@@ -91,26 +96,27 @@ def build_server(registry: Registry, config: APIServerConfig) -> APIServer:
 async def _until_stopped(stop: asyncio.Event, registry: Registry, store: Store) -> None:
     """Wait for the signal; compact meanwhile; a store whose watch broke ends the process, which is started again."""
     stopping = asyncio.create_task(stop.wait())
-    compacting = asyncio.create_task(_compact_for_ever(registry, store))
+    forgetting = asyncio.create_task(_forget_for_ever(registry, store))
     watching = asyncio.ensure_future(registry.cache.failed) if registry.cache.failed is not None else stopping
     try:
-        done, _ = await asyncio.wait({stopping, compacting, watching}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({stopping, forgetting, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (stopping, compacting):
+        for task in (stopping, forgetting):
             task.cancel()
-        await asyncio.gather(stopping, compacting, return_exceptions=True)
+        await asyncio.gather(stopping, forgetting, return_exceptions=True)
 
 
-async def _compact_for_ever(registry: Registry, store: Store) -> None:
-    """Every five minutes forget what is older than five minutes."""
+async def _forget_for_ever(registry: Registry, store: Store) -> None:
+    """Every five minutes forget history older than five minutes, and events older than their hour."""
     previous = registry.cache.revision
     while True:
         await asyncio.sleep(COMPACTION_INTERVAL_S)
         try:
             if previous > 0:
                 await store.compact(previous)
+            await expire_events(registry)
         except (StoreError, StatusError):
             log.exception("compaction failed", extra={"revision": previous})
         previous = registry.cache.revision
@@ -153,8 +159,3 @@ def kubelet_tls(pki_dir: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(pki_dir / "ca.crt"))
     context.load_cert_chain(pki_dir / "apiserver-kubelet-client.crt", pki_dir / "apiserver-kubelet-client.key")
     return context
-
-
-def cluster_ip_of_kubernetes(config: APIServerConfig) -> str:
-    """The address of `default/kubernetes`, which the serving certificate must name."""
-    return str(IPv4Network(config.service_cidr).network_address + 1)

@@ -26,11 +26,13 @@ from podnet.controlplane.api.errors import (
     invalid,
     not_found,
 )
-from podnet.controlplane.api.resources import SERVICEACCOUNTS, SERVICES
+from podnet.controlplane.api.meta import deep_copy
+from podnet.controlplane.api.resources import NAMESPACES, RESOURCEQUOTAS, SERVICEACCOUNTS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver import scheme, strategy
-from podnet.controlplane.apiserver.admission import Attributes, admit
+from podnet.controlplane.apiserver.admission import Attributes, admit, resource_quota
+from podnet.controlplane.apiserver.admission.pods import DEFAULT_TOLERATION_S
 from podnet.controlplane.apiserver.admission.serviceaccount import account_name
 from podnet.controlplane.apiserver.allocation import ServiceRanges, allocate
 from podnet.controlplane.apiserver.deletion import is_finished, plan_deletion
@@ -70,13 +72,15 @@ class Registry:
         *,
         service_cidr: str = "10.96.0.0/16",
         node_port_range: tuple[int, int] = (30000, 32767),
+        default_toleration_s: int = DEFAULT_TOLERATION_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.cache = WatchCache(store)
         self.clock = clock
+        self.default_toleration_s = default_toleration_s
         self.ranges = ServiceRanges(IPv4Network(service_cidr), node_port_range)
-        self._services_lock = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def start(self) -> None:
         """Fill the watch cache and begin to follow the store."""
@@ -143,17 +147,19 @@ class Registry:
     async def _create_named(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         scheme.apply_defaults(obj, resource)
-        admit(Attributes("CREATE", resource, namespace, name, obj, user=options.user), self)
+        attributes = Attributes("CREATE", resource, namespace, name, obj, user=options.user)
+        admit(attributes, self)
         strategy.prepare_create(obj, resource)
         scheme.apply_defaults(obj, resource)  # what the strategy added has defaults of its own (a Job's labels)
-        if resource is SERVICES:
-            async with self._services_lock:
-                await self.cache.wait_fresh()
-                scheme.validate_new(obj, resource)
-                self._allocate(obj, None)
-                return await self._insert(resource, obj, options)
         scheme.validate_new(obj, resource)
-        return await self._insert(resource, obj, options)
+        if resource is not SERVICES and not (namespace and self.objects(RESOURCEQUOTAS, namespace)):
+            return await self._insert(resource, obj, options)
+        async with self._one_at_a_time:  # what may be had depends on what there is
+            await self.cache.wait_fresh()
+            resource_quota(attributes, self)
+            if resource is SERVICES:
+                self._allocate(obj, None)
+            return await self._insert(resource, obj, options)
 
     async def _insert(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
@@ -164,7 +170,7 @@ class Registry:
                 raise already_exists(resource.plural, name, resource.group)
             return scheme.view(Entry(key, stored, 0), resource)
         try:
-            kv = await self.store.create(key, orjson.dumps(ordered(stored)))
+            kv = await self.store.create(key, encoded(stored))
         except KeyExistsError:
             raise already_exists(resource.plural, name, resource.group) from None
         return self._written(kv, resource)
@@ -179,6 +185,8 @@ class Registry:
     async def _wait_service_account(self, pod: Object) -> None:
         namespace, name = pod["metadata"].get("namespace", ""), account_name(pod)
         if name != "default" or self.find(SERVICEACCOUNTS, namespace, name) is not None:
+            return
+        if self.find(NAMESPACES, "", namespace) is None:
             return
         watcher, _, _ = self.cache.open_watch(
             SERVICEACCOUNTS, key_of(SERVICEACCOUNTS, namespace, name), None, after=self.cache.revision
@@ -213,10 +221,7 @@ class Registry:
         missing = self.cache.of(resource).get(key_of(resource, namespace, name)) is None
         if missing and not subresource and self._may_create(resource, metadata):
             return await self.create(resource, namespace, obj, options), True
-        encoded = orjson.dumps(obj)
-        entry = await self.write(
-            resource, namespace, name, lambda _: orjson.loads(encoded), options, subresource=subresource
-        )
+        entry = await self.write(resource, namespace, name, lambda _: private(obj), options, subresource=subresource)
         return entry, False
 
     @staticmethod
@@ -258,7 +263,7 @@ class Registry:
         """Apply `transform` with the whole chain and compare-and-swap. A lost race is tried again; if the request named
         a resourceVersion, the new attempt finds it stale and says so."""
         if resource is SERVICES and not subresource:
-            async with self._services_lock:
+            async with self._one_at_a_time:
                 return await self._write(resource, namespace, name, transform, options, subresource)
         return await self._write(resource, namespace, name, transform, options, subresource)
 
@@ -286,7 +291,7 @@ class Registry:
             try:
                 if is_finished(new, resource):
                     return await self._finish(entry, stored, resource)
-                kv = await self.store.update(entry.key, orjson.dumps(ordered(stored)), entry.revision)
+                kv = await self.store.update(entry.key, encoded(stored), entry.revision)
             except RevisionMismatchError as error:
                 if error.current is None:
                     raise not_found(resource.plural, name, resource.group) from None
@@ -335,7 +340,7 @@ class Registry:
                     return scheme.view(entry, resource).obj
                 if options.dry_run:
                     return scheme.view(Entry(entry.key, plan.keep, entry.revision), resource).obj
-                kv = await self.store.update(entry.key, orjson.dumps(ordered(plan.keep)), entry.revision)
+                kv = await self.store.update(entry.key, encoded(plan.keep), entry.revision)
             except RevisionMismatchError as error:
                 if error.current is None:
                     raise not_found(resource.plural, name, resource.group) from None
@@ -375,6 +380,20 @@ class Registry:
                 if not error.is_not_found:
                     raise
         return page
+
+
+def private(obj: Object) -> Object:
+    """A copy that a transform may hand out more than once."""
+    copy: Object = deep_copy(obj)
+    return copy
+
+
+def encoded(obj: Object) -> bytes:
+    """An object as it is stored; 400 for text or numbers that JSON cannot hold."""
+    try:
+        return orjson.dumps(ordered(obj))
+    except TypeError as error:
+        raise bad_request(f"the object cannot be written as JSON: {error}") from None
 
 
 def ordered(obj: Object) -> Object:

@@ -11,6 +11,7 @@ full the event is dropped.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import OrderedDict
@@ -22,6 +23,7 @@ from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.resources import EVENTS
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.client.backoff import RECONNECT
 from podnet.controlplane.client.types import Client
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ EventType = Literal["Normal", "Warning"]
 
 CACHE_SIZE = 4096
 QUEUE_SIZE = 1000
+ATTEMPTS = 20
+"""Writes of one event while the server is away: about ten seconds."""
 SIMILAR_MAX = 10
 SIMILAR_INTERVAL_S = 600.0
 BURST = 25.0
@@ -41,10 +45,16 @@ COMBINED = "(combined from similar events): "
 class Report:
     """One thing said about one object."""
 
+    component: str
     involved: tuple[tuple[str, str], ...]
     type: EventType
     reason: str
     message: str
+
+    @property
+    def kind(self) -> object:
+        """What makes two reports similar: all but the wording."""
+        return (self.component, self.involved, self.type, self.reason)
 
 
 @dataclass(slots=True)
@@ -69,16 +79,17 @@ class Correlator:
 
     def admit(self, report: Report, now: float) -> bool:
         """Take a token of the object's bucket; False when it is empty."""
-        tokens, last = self._tokens.get(report.involved, (BURST, now))
+        bucket = (report.component, report.involved)
+        tokens, last = self._tokens.get(bucket, (BURST, now))
         tokens = min(BURST, tokens + (now - last) / REFILL_S)
         admitted = tokens >= 1.0
-        self._tokens[report.involved] = (tokens - 1.0 if admitted else tokens, now)
-        _bound(self._tokens, report.involved)
+        self._tokens[bucket] = (tokens - 1.0 if admitted else tokens, now)
+        _bound(self._tokens, bucket)
         return admitted
 
     def aggregate(self, report: Report, now: float) -> Report:
         """The report itself, or the combined one when its kind has come in too many wordings."""
-        kind = (report.involved, report.type, report.reason)
+        kind = report.kind
         similar = self._similar.get(kind)
         if similar is None or now - similar.last > SIMILAR_INTERVAL_S:
             similar = self._similar[kind] = _Similar(now)
@@ -86,7 +97,7 @@ class Correlator:
         if len(similar.messages) < SIMILAR_MAX or report.message in similar.messages:
             similar.messages.add(report.message)
         else:
-            report = Report(report.involved, report.type, report.reason, COMBINED + report.message)
+            report = dataclasses.replace(report, message=COMBINED + report.message)
         _bound(self._similar, kind)
         return report
 
@@ -103,7 +114,7 @@ class Correlator:
     @staticmethod
     def _identity(report: Report) -> object:
         message = COMBINED if report.message.startswith(COMBINED) else report.message
-        return (report.involved, report.type, report.reason, message)
+        return (report.kind, message)
 
 
 def _bound(cache: OrderedDict[Any, Any], key: object) -> None:
@@ -138,7 +149,14 @@ class EventRecorder:
         self._host = host
         self._clock = clock
         self._correlator = Correlator()
+        self._last_ns = 0
         self._queue: asyncio.Queue[tuple[Report, dict[str, str], float]] = asyncio.Queue(QUEUE_SIZE)
+
+    def named(self, component: str) -> EventRecorder:
+        """The same recorder speaking as another component; only the first is to be `run`."""
+        other = EventRecorder(self._client, component, self._host, clock=self._clock)
+        other._queue = self._queue
+        return other
 
     def event(self, obj: Object, type_: EventType, reason: str, message: str, *, field_path: str = "") -> None:
         """Say `message` about `obj`; never waits, never raises."""
@@ -149,7 +167,9 @@ class EventRecorder:
         involved = tuple(sorted((key, value) for key, value in reference.items() if key != "resourceVersion"))
         try:
             # 1024 bytes is validation's limit for an event's message.
-            self._queue.put_nowait((Report(involved, type_, reason, message[:1024]), reference, self._clock()))
+            self._queue.put_nowait(
+                (Report(self._component, involved, type_, reason, message[:1024]), reference, self._clock())
+            )
         except asyncio.QueueFull:
             log.debug("event dropped: %s %s", reason, message)
 
@@ -158,9 +178,7 @@ class EventRecorder:
         while True:
             report, reference, now = await self._queue.get()
             try:
-                await self._write(report, reference, now)
-            except StatusError as error:
-                log.debug("event %s not written: %s", report.reason, error.message)
+                await self._write_patiently(report, reference, now)
             finally:
                 self._queue.task_done()
 
@@ -168,10 +186,23 @@ class EventRecorder:
         """Wait until everything said so far is written."""
         await self._queue.join()
 
-    async def _write(self, report: Report, reference: dict[str, str], now: float) -> None:
+    async def _write_patiently(self, report: Report, reference: dict[str, str], now: float) -> None:
         report = self._correlator.aggregate(report, now)
         if not self._correlator.admit(report, now):
             return
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._write(report, reference, now)
+            except StatusError as error:
+                if error.code != 503:
+                    log.debug("event %s not written: %s", report.reason, error.message)
+                    return
+            else:
+                return
+            # The server is away: what happened meanwhile is what people will want to read.
+            await asyncio.sleep(RECONNECT.delay_s(attempt))
+
+    async def _write(self, report: Report, reference: dict[str, str], now: float) -> None:
         stamp = format_time(now)
         namespace = reference.get("namespace") or "default"
         known = self._correlator.known(report)
@@ -185,13 +216,14 @@ class EventRecorder:
             else:
                 self._correlator.remember(report, known.name, known.count + 1)
                 return
-        # Upstream's naming: the object's name and the time in hexadecimal nanoseconds.
-        name = f"{reference['name']}.{int(now * 1_000_000_000):x}"
+        # Upstream's naming: the object's name and the time in hexadecimal nanoseconds; two of one moment must differ.
+        self._last_ns = max(self._last_ns + 1, int(now * 1_000_000_000))
+        name = f"{reference['name']}.{self._last_ns:x}"
         await self._client.create(EVENTS, self._body(report, reference, namespace, name, stamp))
         self._correlator.remember(report, name, 1)
 
     def _body(self, report: Report, reference: dict[str, str], namespace: str, name: str, stamp: str) -> Object:
-        source = {"component": self._component}
+        source = {"component": report.component}
         if self._host:
             source["host"] = self._host
         return {
@@ -207,6 +239,6 @@ class EventRecorder:
             "count": 1,
             "type": report.type,
             "eventTime": None,
-            "reportingComponent": self._component,
+            "reportingComponent": report.component,
             "reportingInstance": self._host,
         }

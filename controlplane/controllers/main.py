@@ -20,6 +20,7 @@ from podnet.controlplane.client.types import Client
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.controllers.context import ControllerContext
 from podnet.controlplane.controllers.deployment.controller import DeploymentController
+from podnet.controlplane.controllers.endpointslice.controller import EndpointSliceController
 from podnet.controlplane.controllers.garbage.controller import GarbageCollector
 from podnet.controlplane.controllers.namespace import NamespaceController
 from podnet.controlplane.controllers.nodeipam.controller import NodeIPAMController
@@ -43,6 +44,7 @@ CONTROLLERS: Mapping[str, Start] = {
     "nodelifecycle": lambda context: NodeLifecycleController(context).run(),
     "taint-eviction": lambda context: TaintEvictionController(context).run(),
     "podgc": lambda context: PodGCController(context).run(),
+    "endpointslice": lambda context: EndpointSliceController(context).run(),
     "garbage-collector": lambda context: GarbageCollector(context).run(),
 }
 """Every controller by name; a new one is a new line."""

@@ -56,14 +56,16 @@ async def _spawn(path: Path, env: Mapping[str, str], streams: tuple[int, int, in
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
     # Python ignores these; a plugin expects them as they are by default.
     defaults = (signal.SIGPIPE, signal.SIGXFSZ)
-    for delay_s in _BUSY_RETRY_S:
+    for delay_s in (*_BUSY_RETRY_S, None):
         try:
-            return os.posix_spawn(path, [str(path)], env, file_actions=actions, setsigdef=defaults)
+            return os.posix_spawn(  # noqa: ASYNC221 - returns as soon as the plugin is executed, in a millisecond
+                path, [str(path)], env, file_actions=actions, setsigdef=defaults
+            )
         except OSError as error:
-            if error.errno != errno.ETXTBSY:
+            if error.errno != errno.ETXTBSY or delay_s is None:
                 raise
-        await asyncio.sleep(delay_s)
-    return os.posix_spawn(path, [str(path)], env, file_actions=actions, setsigdef=defaults)
+            await asyncio.sleep(delay_s)
+    raise AssertionError("the last try returns or raises")
 
 
 async def _wait(pid: int, timeout_s: float) -> int:
@@ -80,7 +82,7 @@ async def _wait(pid: int, timeout_s: float) -> int:
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
-        _, status = os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended, or was killed: nothing to wait for
     return os.waitstatus_to_exitcode(status)
 
 

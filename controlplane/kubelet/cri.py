@@ -102,6 +102,9 @@ class ContainerConfig:
     run_as_group: int | None = None
     read_only_rootfs: bool = False
     privileged: bool = False
+    cap_add: tuple[str, ...] = ()  # securityContext.capabilities
+    cap_drop: tuple[str, ...] = ()
+    no_new_privs: bool = False  # allowPrivilegeEscalation: false
     termination_message_path: str = "/dev/termination-log"
     cpu_limit_m: int = 0
     memory_limit_bytes: int = 0

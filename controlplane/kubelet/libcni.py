@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,9 @@ class CNIRuntime:
             args["portMappings"] = capability_port_mappings(port_mappings)
         attachment = Attachment(container_id, ifname, netns, pod, args)
         async with self._gate.one(container_id):
+            if self._cache.read(container_id, ifname) is not None:
+                # Adding again would fail, and undoing that failure would take the first attachment away.
+                raise CNIRuntimeError(f"{container_id} already has an interface {ifname}: delete it first", code=4)
             network = self.network()
             try:
                 result = await self._chain_add(network, attachment)
@@ -185,8 +188,7 @@ class CNIRuntime:
             config = plugin_config(network, plugin, capability_args=attachment.capability_args, prev_result=result)
             result = await self._execute("ADD", plugin, config, attachment)
             result.setdefault("cniVersion", network.cni_version)
-        assert result is not None, "a network list has at least one plugin"
-        return result
+        return result or {}
 
     async def _chain_del(self, network: NetworkList, attachment: Attachment, result: Result | None) -> None:
         errors: list[CNIRuntimeError] = []
@@ -329,33 +331,47 @@ class _Gate:
     """Many containers at once, one operation each, or GC alone (SPEC section 3: GC must not overlap ADD or DEL)."""
 
     def __init__(self) -> None:
-        self._changed = asyncio.Condition()
         self._busy: set[str] = set()
+        self._running = 0
         self._alone = False
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @contextlib.asynccontextmanager
     async def one(self, container_id: str) -> AsyncIterator[None]:
         if not valid_id(container_id):
             raise CNIRuntimeError(f"invalid container ID {container_id!r}", code=4)
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone and container_id not in self._busy)
-            self._busy.add(container_id)
+        await self._until(lambda: not self._alone and container_id not in self._busy)
+        self._running += 1
+        self._busy.add(container_id)
         try:
             yield
         finally:
-            async with self._changed:
-                self._busy.discard(container_id)
-                self._changed.notify_all()
+            self._running -= 1
+            self._busy.discard(container_id)
+            self._wake()
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone)
-            self._alone = True
-            await self._changed.wait_for(lambda: not self._busy)
+        await self._until(lambda: not self._alone)
+        self._alone = True
         try:
+            await self._until(lambda: not self._running)
             yield
         finally:
-            async with self._changed:
-                self._alone = False
-                self._changed.notify_all()
+            self._alone = False
+            self._wake()
+
+    async def _until(self, free: Callable[[], bool]) -> None:
+        # Everybody is woken and looks for himself: a waiter that is cancelled takes no turn away from another.
+        while not free():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)

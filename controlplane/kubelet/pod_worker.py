@@ -408,5 +408,7 @@ class PodWorker:
             await self._context.cache.refresh()
 
     def _unhealthy(self, name: str, message: str) -> None:
+        if self.ending is not None and " probe errored: " in message:
+            return  # the container it asks has just been stopped
         path = field_path(self.pod, name)
         self._context.recorder.event(self.pod, "Warning", "Unhealthy", message, field_path=path)

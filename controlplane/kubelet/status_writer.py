@@ -148,9 +148,9 @@ def _is_written(slot: _Slot) -> bool:
 
 
 def _normal(value: Any) -> Any:
-    """Without what a server may leave out: nulls and empty maps."""
+    """Without what a server may leave out: nulls, empty maps and lists."""
     if isinstance(value, dict):
-        return {key: _normal(entry) for key, entry in value.items() if entry is not None and entry != {}}
+        return {key: _normal(entry) for key, entry in value.items() if entry not in (None, {}, [])}
     if isinstance(value, list):
         return [_normal(entry) for entry in value]
     return value

@@ -34,7 +34,6 @@ from podnet.controlplane.scheduler.types import PodInfo, parse_pod
 log = logging.getLogger(__name__)
 
 BINDINGS_IN_FLIGHT = 32
-GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class Scheduler:

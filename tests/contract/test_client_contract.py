@@ -194,9 +194,8 @@ async def test_a_line_of_many_megabytes_comes_through(port: int, pki_dir: Path) 
         begin = (await rest.list(CONFIGMAPS, "default")).resource_version
 
         async def first() -> Any:
-            async for event in rest.watch(CONFIGMAPS, "default", resource_version=begin):
-                if event.object["metadata"]["name"] == "big":
-                    return event.object
+            events = rest.watch(CONFIGMAPS, "default", resource_version=begin)
+            return await anext(event.object async for event in events if event.object["metadata"]["name"] == "big")
 
         task = asyncio.create_task(first())
         await rest.create(CONFIGMAPS, config_map("big", big))
@@ -245,8 +244,10 @@ async def test_an_informer_survives_a_restart_of_the_server(pki_dir: Path, tmp_p
         running = asyncio.create_task(informer.run())
 
         async def until_known(name: str) -> None:
-            while f"default/{name}" not in informer.cache:
-                await asyncio.sleep(0.01)
+            known = asyncio.Event()
+            remove = informer.add_handler(lambda key, _old, _new: known.set() if key == f"default/{name}" else None)
+            await known.wait()
+            remove()
 
         for name in ("before", "after"):
             async with serving(pki_dir, tmp_path / "store", number):

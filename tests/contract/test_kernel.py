@@ -29,6 +29,7 @@ from podnet.topology.kernel import (
     Kernel,
     KernelError,
     LimitRate,
+    Link,
     Neighbour,
     ReplaceFdb,
     ReplaceNeighbour,
@@ -48,7 +49,12 @@ class World:
     kernel: Kernel
     a: str
     b: str
-    delete: Callable[[str], Any]
+    delete_netns: Callable[[str], Any]
+
+    def delete(self, netns: str) -> None:
+        """Delete a namespace as its owner should: the kernel lets go of it first."""
+        self.kernel.forget(netns)
+        self.delete_netns(netns)
 
 
 def _can_create_netns() -> bool:
@@ -70,11 +76,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     for path in paths:
         create_netns(path)
 
-    def delete(path: str) -> None:
-        kernel.forget(path)
-        delete_netns(path)
-
-    yield World(kernel, paths[0], paths[1], delete)
+    yield World(kernel, paths[0], paths[1], delete_netns)
     kernel.close()
     for path in paths:
         delete_netns(path)
@@ -92,6 +94,17 @@ def ipv4_addresses(world: World, netns: str) -> set[tuple[str, str]]:
 
 def routes(world: World, netns: str) -> dict[str, Route]:
     return {str(r.destination): r for r in world.kernel.observe(netns).routes if r.destination.version == 4}
+
+
+def settled(world: World, netns: str, name: str) -> Link:
+    """A link once its operational state is known: the kernel's link watch works it out a moment later."""
+    for _ in range(300):
+        link = world.kernel.observe(netns).link(name)
+        assert link
+        if link.operstate == "UP":
+            break
+        threading.Event().wait(0.01)
+    return link
 
 
 def plug_pod(world: World) -> None:
@@ -134,11 +147,8 @@ def test_no_operations_do_nothing(world: World) -> None:
 
 def test_pod_is_plugged_in(world: World) -> None:
     plug_pod(world)
-    here, there = world.kernel.observe(world.a), world.kernel.observe(world.b)
-    bridge, port, eth0 = here.link("cni0"), here.link("veth1"), there.link("eth0")
-    assert bridge
-    assert port
-    assert eth0
+    eth0, port = settled(world, world.b, "eth0"), settled(world, world.a, "veth1")
+    bridge = settled(world, world.a, "cni0")
     assert (bridge.kind, bridge.mac, bridge.mtu, bridge.up, bridge.operstate) == (
         "bridge",
         "02:00:00:00:00:01",
@@ -319,8 +329,12 @@ def test_link_down_takes_its_routes_and_carrier(world: World) -> None:
     plug_pod(world)
     world.kernel.apply(world.b, [SetLink("eth0", up=False)])
     assert "0.0.0.0/0" not in routes(world, world.b)
-    port = world.kernel.observe(world.a).link("veth1")
-    assert port
+    for _ in range(300):
+        port = world.kernel.observe(world.a).link("veth1")
+        assert port
+        if port.operstate != "UP":
+            break
+        threading.Event().wait(0.01)
     assert port.operstate != "UP"
     error = refused(world, world.b, ReplaceRoute(Route(ip_network("10.9.0.0/16"), "eth0")))
     assert error.errno == errno.ENETDOWN

@@ -355,8 +355,25 @@ async def test_capabilities_are_containerds_defaults(node: Node) -> None:
     assert not effective & (1 << 21)  # SYS_ADMIN
     assert not effective & (1 << 12)  # NET_ADMIN
     assert caps["CapEff"] == caps["CapBnd"]
-    _, output = await node.ran("sh", "-c", "grep CapEff /proc/self/status", privileged=True, name="privileged")
-    assert int(output.split()[-1], 16) & (1 << 21)
+
+
+async def test_privileged_and_added_capabilities(node: Node) -> None:
+    script = "grep -e CapEff -e NoNewPrivs /proc/self/status | cut -f2; echo 1 > /proc/sys/net/ipv4/ip_forward; echo $?"
+    _, output = await node.ran("sh", "-c", script, privileged=True, name="privileged")
+    effective, nothing_new, code = output.split()
+    assert int(effective, 16) & (1 << 12)
+    assert not int(effective, 16) & (1 << 21)
+    assert (nothing_new, code) == ("0", "0")
+    more = {"cap_drop": ("ALL",), "cap_add": ("NET_ADMIN",), "no_new_privs": True}
+    _, output = await node.ran("sh", "-c", script, name="b", **more)
+    assert "0000000000001000\n1\n" in output
+    assert "Read-only file system" in output
+
+
+async def test_the_machines_sysctls_are_read_only(node: Node) -> None:
+    script = "for f in sys/kernel/core_pattern sysrq-trigger sys/vm/drop_caches; do echo x > /proc/$f; done; true"
+    _, output = await node.ran("sh", "-c", script)
+    assert output.count("Read-only file system") == 3, output
 
 
 # --- starting, ending, logs --------------------------------------------------------------------------------------

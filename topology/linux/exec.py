@@ -3,7 +3,8 @@
 Mininet's `cmd()` types into one shell per host: one command at a time, both streams mixed, no exit code. Here a thread
 enters the namespaces and starts the program; the thread ends, the program stays where it was born. No extra process,
 no preexec function. A thread may enter a mount namespace once it has a root and working directory of its own
-(CLONE_FS), which Linux gives a thread on request.
+(CLONE_FS), which Linux gives a thread on request. Beware: a parent-death signal counts threads, so a program that asks
+for one gets it at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The OpenFlow controller, a process: `python -m podnet.topology.openflow.controller --port 6653 --hosts FILE`.
 
 os-ken 4 has no launcher any more, so this is one: it runs os-ken's OpenFlow handler and the learning switch (`app`) in
-native threads, and ends with its parent.
+native threads.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import signal
 import sys
 from pathlib import Path
 
-from podnet.topology.linux.syscalls import set_parent_death_signal
-
 OFP_PORT = 6653
 
 
@@ -23,7 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--port", type=int, default=OFP_PORT, help="the port on 127.0.0.1 that switches connect to")
     arguments.add_argument("--hosts", type=Path, required=True, help="JSON: what `LearningSwitch.read_hosts` takes")
     options = arguments.parse_args(argv)
-    set_parent_death_signal(signal.SIGTERM)
     # Before os_ken is imported: native threads, not eventlet's, which patches half of the standard library.
     os.environ["OSKEN_HUB_TYPE"] = "native"
     try:

@@ -3,13 +3,14 @@
     ovs-vsctl ──► ovsdb-server ◄── ovs-vswitchd ◄── OpenFlow 1.3, 127.0.0.1:6653 ──► controller (os-ken)
 
 Database, sockets, pid files and logs are in one directory; the machine's own Open vSwitch, if it runs one, is never
-spoken to. All three are children of the caller and end with it.
+spoken to. All three are children of the caller and end with the room.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -21,9 +22,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from podnet.topology.linux.syscalls import set_parent_death_signal
 from podnet.topology.node import UnderlayError
 from podnet.topology.openflow.controller import OFP_PORT
+
+LOG = logging.getLogger(__name__)
 
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _PROGRAMS = ("ovsdb-server", "ovs-vswitchd", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl")
@@ -39,6 +41,7 @@ class OpenFlowDaemons:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, Sequence[str]] = {}
         path = os.pathsep.join([os.environ.get("PATH", ""), *_SBIN])
         self._env = {**os.environ, "PATH": path}
         for name in ("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"):
@@ -75,6 +78,14 @@ class OpenFlowDaemons:
         """Start (or start again) the controller. The switches' flows stay while it is away."""
         code = [sys.executable, "-m", "podnet.topology.openflow.controller", "--port", str(OFP_PORT)]
         self._spawn("controller", [*code, "--hosts", str(self.directory / "hosts.json")])
+
+    def revive(self) -> list[str]:
+        """Start again what died; the names of it. Bridges come back from the database, flows from the controller."""
+        dead = [name for name, process in self._processes.items() if process.poll() is not None]
+        for name in dead:
+            LOG.warning("%s ended with %s; starting it again", name, self._processes[name].returncode)
+            self._spawn(name, self._commands[name])
+        return dead
 
     def set_hosts(self, hosts: Mapping[str, str], trunks: Sequence[str]) -> None:
         """Tell the controller of machines that came or went: it reads its file anew on SIGHUP."""
@@ -142,8 +153,8 @@ class OpenFlowDaemons:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl, nothing that takes a lock
             )
+        self._commands[name] = argv
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         process = self._processes[name]
@@ -152,10 +163,6 @@ class OpenFlowDaemons:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UnderlayError(f"{name} did not start: {self.log_tail(name) or 'it said nothing'}")
             threading.Event().wait(_POLL_S)
-
-
-def _end_with_parent() -> None:
-    set_parent_death_signal(signal.SIGTERM)
 
 
 def _answers(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:

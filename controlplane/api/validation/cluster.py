@@ -67,7 +67,7 @@ def validate_config_map(obj: Object) -> list[Cause]:
         causes += texts(f"data[{key}]", key, names.config_map_key(key))
         if key in binary:
             causes.append(invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData"))
-        total += len((value or "").encode())
+        total += len(value.encode()) if isinstance(value, str) else 0
     for key, value in binary.items():
         causes += texts(f"binaryData[{key}]", key, names.config_map_key(key))
         total += _decoded_length(value)

@@ -234,7 +234,7 @@ def _munged(after: JSONObject, before: JSONObject) -> JSONObject:
         rows = munged.get(name)
         if isinstance(rows, list):
             olds = before.get(name) or []
-            munged[name] = [{**row, "image": old.get("image")} for row, old in zip(rows, olds, strict=False)]
+            munged[name] = [_with_image_of(row, old) for row, old in zip(rows, olds, strict=False)]
     free = ["activeDeadlineSeconds", "tolerations", "schedulingGates"]
     if (before.get("terminationGracePeriodSeconds") or 0) < 0 and after.get("terminationGracePeriodSeconds") == 1:
         free.append("terminationGracePeriodSeconds")
@@ -246,6 +246,13 @@ def _munged(after: JSONObject, before: JSONObject) -> JSONObject:
         if name in before:
             munged[name] = before[name]
     return munged
+
+
+def _with_image_of(row: Any, old: Any) -> Any:
+    if not isinstance(row, dict) or not isinstance(old, dict):
+        return row
+    rest = {key: value for key, value in row.items() if key != "image"}
+    return {**rest, "image": old["image"]} if "image" in old else rest
 
 
 def _difference(new: JSONObject, old: JSONObject) -> str:

@@ -6,7 +6,7 @@ upstream's order and read the cluster only through `Lookup` (the watch cache), s
 
 from __future__ import annotations
 
-from podnet.controlplane.apiserver.admission.chain import CHAIN, admit
+from podnet.controlplane.apiserver.admission.chain import CHAIN, admit, resource_quota
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
 
-__all__ = ["CHAIN", "Attributes", "Lookup", "admit"]
+__all__ = ["CHAIN", "Attributes", "Lookup", "admit", "resource_quota"]

@@ -52,14 +52,14 @@ def _global_default(lookup: Lookup) -> Object | None:
     return min(defaults, key=lambda item: item.get("value", 0), default=None)
 
 
-def default_toleration_seconds(attributes: Attributes, lookup: Lookup) -> None:  # noqa: ARG001 - a plugin's signature
+def default_toleration_seconds(attributes: Attributes, lookup: Lookup) -> None:
     """Pods outlive a node's trouble by five minutes unless they say otherwise."""
     pod = _new_pod(attributes)
     if pod is None:
         return
     tolerations: list[dict[str, Any]] = pod.setdefault("spec", {}).get("tolerations") or []
     added = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEFAULT_TOLERATION_S}
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": lookup.default_toleration_s}
         for key in _TAINTS
         if not any(_tolerates(toleration, key) for toleration in tolerations)
     ]

@@ -14,6 +14,9 @@ from podnet.controlplane.apiserver.options import APISERVER, UserInfo
 class Lookup(Protocol):
     """Reads of the cluster as of now, without waiting. Objects must not be changed."""
 
+    default_toleration_s: int
+    """How long pods tolerate a node that is not ready or unreachable, unless they say otherwise (300 upstream)."""
+
     def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object."""
         ...

@@ -153,6 +153,8 @@ def _plain(document: Any, budget: int) -> Any:
             return {_key(name): convert(item, depth + 1) for name, item in value.items()}
         if isinstance(value, list):
             return [convert(item, depth + 1) for item in value]
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            return float(value)  # as JSON numbers of that size are read
         if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
             return value
         raise bad_request(f"error converting YAML to JSON: a value of type {type(value).__name__} has no JSON form")

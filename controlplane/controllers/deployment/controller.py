@@ -77,6 +77,7 @@ class DeploymentController:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._recorder = context.recorder.named("deployment-controller")
         self._client = context.client
         self._deployments = context.informers.of(DEPLOYMENTS)
         self._replica_sets = context.informers.of(REPLICASETS)
@@ -123,7 +124,7 @@ class DeploymentController:
         if deployment is None:
             return DONE
         if deployment["spec"].get("selector") == {}:
-            self._context.recorder.event(
+            self._recorder.event(
                 deployment,
                 "Warning",
                 "SelectingAll",
@@ -293,7 +294,7 @@ class DeploymentController:
     def _tell_scaled(self, deployment: Object, name: str, before: int, after: int) -> None:
         direction = "up" if after > before else "down"
         message = f"Scaled {direction} replica set {name} from {before} to {after}"
-        self._context.recorder.event(deployment, "Normal", "ScalingReplicaSet", message)
+        self._recorder.event(deployment, "Normal", "ScalingReplicaSet", message)
 
     async def _clean_up(self, rollout: _Rollout) -> None:
         for replica_set in plan_cleanup(rollout.deployment, rollout.old):

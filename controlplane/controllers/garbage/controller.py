@@ -57,6 +57,7 @@ class GarbageCollector:
 
     def __init__(self, context: ControllerContext, resources: Iterable[Resource] | None = None) -> None:
         self._context = context
+        self._recorder = context.recorder.named("garbage-collector-controller")
         self._client = context.client
         self._resources = tuple(resources) if resources is not None else collectable()
         self._graph = Graph()
@@ -166,7 +167,7 @@ class GarbageCollector:
             f"ownerRef [{owner.api_version}/{owner.kind}, namespace: {item.namespace}, name: {owner.name}, "
             f'uid: {owner.uid}] does not exist in namespace "{item.namespace}"'
         )
-        self._context.recorder.event_for(reference, "Warning", "OwnerRefInvalidNamespace", message)
+        self._recorder.event_for(reference, "Warning", "OwnerRefInvalidNamespace", message)
 
     async def _delete(self, item: Item, live: Object, *, foreground: bool) -> None:
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background"

@@ -18,6 +18,7 @@ class NodeIPAMController:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._recorder = context.recorder.named("cidrAllocator")
         self._nodes = context.informers.of(NODES)
         self._queue = WorkQueue()
         self._reserved: dict[str, str] = {}
@@ -52,7 +53,7 @@ class NodeIPAMController:
             chosen = plan_subnet(self._cluster, self._context.config.node_cidr_mask_size, used)
             if chosen is None:
                 message = f"Node {key} status is now: CIDRNotAvailable"
-                self._context.recorder.event(node, "Normal", "CIDRNotAvailable", message)
+                self._recorder.event(node, "Normal", "CIDRNotAvailable", message)
                 return Result(requeue_after_s=30.0)
             subnet = self._reserved[key] = str(chosen)
         # Not a merge patch: the version makes sure that nobody gave the node another subnet meanwhile.

@@ -28,6 +28,7 @@ class NodeLifecycleController:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._recorder = context.recorder.named("node-controller")
         self._client = context.client
         self._nodes = context.informers.of(NODES)
         self._leases = context.informers.of(LEASES, LEASE_NAMESPACE)
@@ -60,7 +61,7 @@ class NodeLifecycleController:
                 self._queue.add(meta.key(node))
 
     def _tell(self, node: Object, kind: str, reason: str, message: str) -> None:
-        self._context.recorder.event(node, "Normal" if kind == "Normal" else "Warning", reason, message)
+        self._recorder.event(node, "Normal" if kind == "Normal" else "Warning", reason, message)
 
     async def reconcile(self, key: str) -> Result:
         """One node: heartbeat, conditions, taints, its pods."""
@@ -119,7 +120,7 @@ class NodeLifecycleController:
                 if not (error.is_not_found or error.is_conflict):
                     raise
             else:
-                self._context.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+                self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
 
 def _ready_status(node: Object) -> str:

@@ -46,6 +46,7 @@ class TaintEvictionController:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._recorder = context.recorder.named("taint-eviction-controller")
         self._client = context.client
         self._nodes = context.informers.of(NODES)
         self._pods = context.informers.of(PODS)
@@ -84,7 +85,7 @@ class TaintEvictionController:
         if not taints:
             if self._since.pop(key, None) is not None:
                 message = f"Cancelling deletion of Pod {key}"
-                self._context.recorder.event(pod, "Normal", "TaintManagerEviction", message)
+                self._recorder.event(pod, "Normal", "TaintManagerEviction", message)
             return DONE
         now = self._context.clock()
         since = self._since.setdefault(key, now)
@@ -99,7 +100,7 @@ class TaintEvictionController:
 
     async def _evict(self, key: str, pod: Object) -> None:
         message = f"Marking for deletion Pod {key}"
-        self._context.recorder.event(pod, "Normal", "TaintManagerEviction", message)
+        self._recorder.event(pod, "Normal", "TaintManagerEviction", message)
         condition = {
             "type": "DisruptionTarget",
             "status": "True",

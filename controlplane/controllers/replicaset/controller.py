@@ -34,6 +34,7 @@ class ReplicaSetController:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._recorder = context.recorder.named("replicaset-controller")
         self._client = context.client
         self._replica_sets = context.informers.of(REPLICASETS)
         self._pods = context.informers.of(PODS)
@@ -152,10 +153,10 @@ class ReplicaSetController:
         except StatusError as error:
             self._expectations.creation_observed(key)
             if not _is_terminating(error):
-                self._context.recorder.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                self._recorder.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
             return error
         name = pod["metadata"]["name"]
-        self._context.recorder.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {name}")
+        self._recorder.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {name}")
         return None
 
     async def _delete(self, key: str, replica_set: Object, pods: Sequence[Object]) -> Failure | None:
@@ -173,9 +174,9 @@ class ReplicaSetController:
             if error.is_not_found or error.is_conflict:
                 return None
             message = f"Error deleting: {error.message}"
-            self._context.recorder.event(replica_set, "Warning", "FailedDelete", message)
+            self._recorder.event(replica_set, "Warning", "FailedDelete", message)
             return error
-        self._context.recorder.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {metadata['name']}")
+        self._recorder.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {metadata['name']}")
         return None
 
     async def _write_status(

@@ -30,7 +30,8 @@ class ProbeTarget:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """`errored`: the question itself could not be asked (an unknown port name); it changes no state."""
+    """`errored`: the question itself could not be asked (an unknown port name, a command that is not there); it changes
+    no state."""
 
     success: bool
     output: str = ""
@@ -79,7 +80,7 @@ async def _exec(
             success=False, output=f'command timed out: "{" ".join(command)}" timed out after {timeout_s}s'
         )
     except RuntimeServiceError as error:
-        return ProbeAnswer(success=False, output=error.message)
+        return ProbeAnswer(success=False, output=error.message, errored=True)
     output = (result.stdout + result.stderr)[:OUTPUT_MAX].decode("utf-8", "replace")
     return ProbeAnswer(result.exit_code == 0, output)
 

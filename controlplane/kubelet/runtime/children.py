@@ -132,7 +132,11 @@ class Children:
             os.mkdir(files.rootfs)
         near, far = _make_pipes(spec)
         report, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = self._fork(new=not spec.host_pid and not spec.share_pid, namespace=self._pid_ns_for(spec))
+        try:
+            pid = self._fork(new=not spec.host_pid and not spec.share_pid, namespace=self._pid_ns_for(spec))
+        except OSError as error:
+            protocol.close_all([*near.values(), far.stdin, far.stdout, far.stderr, report.detach(), childs.detach()])
+            return f"fork: {error.strerror}"
         if pid == 0:
             process.run_main(spec, far, childs)
         childs.close()
@@ -151,7 +155,7 @@ class Children:
         return container
 
     def _track(self, spec: ContainerSpec, pid: int, started_at_ns: int, near: dict[str, int]) -> Container:
-        outputs = {
+        outputs: dict[str, Output] = {
             stream: Output(near[stream], LineSplitter(stream)) for stream in ("stdout", "stderr") if stream in near
         }
         stdin = near.get("stdin", -1) if spec.stdin or spec.tty else -1
@@ -186,9 +190,10 @@ class Children:
 
     def kill_all(self) -> None:
         """SIGKILL everything."""
-        for child in (*self._containers.values(), *self._execs.values()):
+        pids = [container.pid for container in self._containers.values()]
+        for pid in [*pids, *(running.pid for running in self._execs.values())]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
     # --- execs and attach ---
 
@@ -200,8 +205,8 @@ class Children:
         streams = process.Streams(tty=True)
         if not message["tty"]:
             given = iter(descriptors)
-            wanted = {name: next(given) for name in ("stdin", "stdout", "stderr") if name in message["streams"]}
-            streams = process.Streams(**wanted)
+            ends = [next(given) if name in message["streams"] else -1 for name in ("stdin", "stdout", "stderr")]
+            streams = process.Streams(ends[0], ends[1], ends[2])
         report, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         mnt = os.open(f"/proc/{container.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         pid_ns = os.open(f"/proc/{container.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,7 +1,9 @@
 """Which user and which capabilities a container's processes have.
 
-Root in a container is not root of the node: it keeps containerd's default capabilities, without CAP_MKNOD, because no
-device cgroup stands between a device node and the machine's disk here. `privileged` keeps everything.
+Root in a container is not root of the machine, not even when it is privileged: with podnet run as root, CAP_SYS_ADMIN
+would remount what is read-only and CAP_MKNOD open the machine's disk (no device cgroup stands before it), and nothing
+a container does may reach the machine's files. So a container has containerd's default capabilities without MKNOD;
+`privileged` and `capabilities.add` give more, up to ALLOWED: all of networking, no mounting.
 Sources: capabilities(7), capset(2), containerd oci.WithDefaultUnixCaps; podnet has no ambient capabilities.
 """
 
@@ -17,15 +19,22 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _VERSION_3 = 0x20080522
 
-CAPABILITIES = {
-    name: number
-    for number, name in enumerate(
-        ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"]
-    )
-}
-DEFAULT_CAPABILITIES = frozenset(
-    ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"]
+# By number (linux/capability.h).
+_NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 )
+_DEFAULT = "CHOWN DAC_OVERRIDE FSETID FOWNER NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+_MORE = (
+    "NET_ADMIN NET_BROADCAST IPC_LOCK IPC_OWNER SYS_PTRACE SYS_NICE SYS_RESOURCE LEASE AUDIT_CONTROL AUDIT_READ "
+    "SYS_TTY_CONFIG WAKE_ALARM BLOCK_SUSPEND"
+)
+CAPABILITIES = {name: number for number, name in enumerate(_NAMES.split())}
+DEFAULT_CAPABILITIES = frozenset(_DEFAULT.split())
+ALLOWED = DEFAULT_CAPABILITIES | frozenset(_MORE.split())
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 class _Header(ctypes.Structure):
@@ -40,9 +49,9 @@ def capability_set(add: Iterable[str], drop: Iterable[str]) -> frozenset[str]:
     """The pod's securityContext.capabilities applied to the default set; ALL is a name of its own in both."""
     added = {name.upper().removeprefix("CAP_") for name in add}
     dropped = {name.upper().removeprefix("CAP_") for name in drop}
-    base = frozenset(CAPABILITIES) if "ALL" in added else DEFAULT_CAPABILITIES
+    base = ALLOWED if "ALL" in added else DEFAULT_CAPABILITIES
     kept = frozenset() if "ALL" in dropped else base - dropped
-    return kept | (added & CAPABILITIES.keys())
+    return kept | (added & ALLOWED)
 
 
 def refused_user(uid: int | None, gid: int | None, id_map: str) -> str:
@@ -60,6 +69,11 @@ def refused_user(uid: int | None, gid: int | None, id_map: str) -> str:
     if gid and len(id_map.split()) == 3 and id_map.split()[2] == "1":
         return f"runAsGroup {gid} is not possible here: the user namespace has only gid 0"
     return ""
+
+
+def forbid_new_privileges() -> None:
+    """From here on no setuid bit and no file capability gives anything (allowPrivilegeEscalation: false)."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl PR_SET_NO_NEW_PRIVS")
 
 
 def become(uid: int | None, gid: int | None, capabilities: frozenset[str]) -> None:

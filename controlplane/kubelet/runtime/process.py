@@ -19,12 +19,17 @@ import stat
 import sys
 import termios
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from podnet.controlplane.kubelet.images.programs import launch
 from podnet.controlplane.kubelet.runtime import protocol
-from podnet.controlplane.kubelet.runtime.credentials import CAPABILITIES, become, capability_set
+from podnet.controlplane.kubelet.runtime.credentials import (
+    ALLOWED,
+    become,
+    capability_set,
+    forbid_new_privileges,
+)
 from podnet.controlplane.kubelet.runtime.rootfs import RootError, enter_root
 from podnet.controlplane.kubelet.runtime.spec import ContainerSpec
 from podnet.topology.linux import syscalls
@@ -62,8 +67,9 @@ def run_exec(spec: ContainerSpec, argv: Sequence[str], mnt_fd: int, streams: Str
     _guarded(spec, argv, streams, report, enter)
 
 
-def _guarded(spec: ContainerSpec, argv: Sequence[str], streams: Streams, report: socket.socket, enter: object) -> None:
-    assert callable(enter)
+def _guarded(
+    spec: ContainerSpec, argv: Sequence[str], streams: Streams, report: socket.socket, enter: Callable[[], None]
+) -> None:
     code = START_ERROR_CODE
     try:
         _reset_signals()
@@ -74,6 +80,8 @@ def _guarded(spec: ContainerSpec, argv: Sequence[str], streams: Streams, report:
         _close_others(report)
         _working_directory(spec.cwd)
         become(spec.uid, spec.gid, capabilities_of(spec))
+        if spec.no_new_privs:
+            forbid_new_privileges()
         syscalls.set_parent_death_signal(signal.SIGKILL)
         code = start_program(argv, dict(spec.env), report)
     except (StartError, RootError) as error:
@@ -88,7 +96,7 @@ def _guarded(spec: ContainerSpec, argv: Sequence[str], streams: Streams, report:
 
 def capabilities_of(spec: ContainerSpec) -> frozenset[str]:
     """The capabilities of a container's processes."""
-    return frozenset(CAPABILITIES) if spec.privileged else capability_set(spec.cap_add, spec.cap_drop)
+    return ALLOWED if spec.privileged else capability_set(spec.cap_add, spec.cap_drop)
 
 
 def _tell(report: socket.socket, message: str) -> None:

@@ -27,6 +27,7 @@ from podnet.controlplane.kubelet.runtime.rootplan import (
     MakeReadOnly,
     MountNew,
     MountOverlay,
+    Protect,
     Step,
     plan_root,
 )
@@ -131,6 +132,10 @@ def _apply(root: str, step: Step) -> None:
             _overlay(root + path, layers, scratch)
         case Bind():
             _bind_step(root, step)
+        case Protect(path):
+            if os.path.lexists(root + path):
+                syscalls.mount(root + path, root + path, flags=syscalls.MS_BIND | syscalls.MS_REC)
+                _make_read_only(root + path)
         case MakeReadOnly(path):
             _make_read_only(root + path)
 
@@ -223,6 +228,8 @@ def _bind_step(root: str, step: Bind) -> None:
             return
         raise
     target = resolve_in_root(root, step.path)
+    if step.path.startswith("/proc/") and not os.path.lexists(target):
+        return  # this kernel has no such file
     if stat.S_ISDIR(info.st_mode):
         os.makedirs(target, exist_ok=True)
     elif not os.path.lexists(target):

@@ -100,7 +100,14 @@ class MakeReadOnly:
     path: str
 
 
-Step = MakeDirectory | MakeLink | CopyFile | MountNew | MountOverlay | Bind | MakeReadOnly
+@dataclass(frozen=True, slots=True)
+class Protect:
+    """Make a part of a mount read-only (by a bind of it onto itself)."""
+
+    path: str
+
+
+Step = MakeDirectory | MakeLink | CopyFile | MountNew | MountOverlay | Bind | MakeReadOnly | Protect
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ def plan_root(spec: RootSpec, machine: Machine, extras: Mapping[str, str], own_f
     mounts which the runtime itself provides and a mount of the pod may replace."""
     steps: list[Step] = [MakeDirectory(f"/{name}", _MODES.get(name, 0o755)) for name in _PLAIN_DIRECTORIES]
     for name in OVERLAID:
-        layers = tuple(f"{layer}/{name}" for layer in spec.layers) + (f"/{name}",)
+        layers = (*(f"{layer}/{name}" for layer in spec.layers), f"/{name}")
         steps.append(MountOverlay(f"/{name}", layers, f"{spec.scratch}/{name}"))
     steps += _system_directories(machine)
     steps += [CopyFile(path, source) for path, source in sorted(extras.items())]
@@ -137,10 +144,8 @@ def plan_root(spec: RootSpec, machine: Machine, extras: Mapping[str, str], own_f
 def _system_directories(machine: Machine) -> list[Step]:
     """/bin, /sbin, /lib and its relatives: the same links as the machine's, or its directories."""
     steps: list[Step] = []
-    for name, target in sorted(machine.links.items()):
-        steps.append(MakeLink(f"/{name}", target))
-    for name in sorted(machine.directories):
-        steps.append(Bind(f"/{name}", f"/{name}", read_only=True))
+    steps += [MakeLink(f"/{name}", target) for name, target in sorted(machine.links.items())]
+    steps += [Bind(f"/{name}", f"/{name}", read_only=True) for name in sorted(machine.directories)]
     steps += [Bind(path, path, read_only=True) for path in machine.interpreter]
     return steps
 
@@ -149,6 +154,7 @@ def _kernel_file_systems(spec: RootSpec) -> list[Step]:
     """/proc, /sys and /dev."""
     steps: list[Step] = [
         MountNew("/proc", "proc", _NO_PROGRAMS, fallback="/proc" if spec.privileged else ""),
+        *_protected_proc(privileged=spec.privileged),
         # A new sysfs shows the network devices of this network namespace; where the kernel refuses (another owner's
         # namespace: hostNetwork of the machine) the node's own is shown.
         MountNew("/sys", "sysfs", _NO_PROGRAMS | syscalls.MS_RDONLY, optional=True, fallback="/sys"),
@@ -166,6 +172,16 @@ def _kernel_file_systems(spec: RootSpec) -> list[Step]:
     steps.append(MakeDirectory("/dev/mqueue"))
     steps.append(MountNew("/dev/mqueue", "mqueue", _NO_PROGRAMS, optional=True))
     return steps
+
+
+def _protected_proc(*, privileged: bool) -> list[Step]:
+    """What root could do harm with through /proc, as runc protects it. A privileged container may still set the
+    sysctls of its own network namespace."""
+    steps: list[Step] = [Protect(path) for path in ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger")]
+    if privileged:
+        return [*steps, *(Protect(f"/proc/sys/{name}") for name in ("abi", "debug", "dev", "fs", "kernel", "vm"))]
+    masked = [Bind(f"/proc/{name}", "/dev/null", optional=True) for name in ("kcore", "keys", "timer_list")]
+    return [*steps, Protect("/proc/sys"), *masked]
 
 
 _DEVPTS = "newinstance,ptmxmode=0666,mode=0620"

@@ -36,8 +36,9 @@ from podnet.controlplane.kubelet.runtime import protocol, shimclient
 from podnet.controlplane.kubelet.runtime.bundle import build_spec, check_config
 from podnet.controlplane.kubelet.runtime.credentials import refused_user
 from podnet.controlplane.kubelet.runtime.execs import collect_exec, open_exec_streams
-from podnet.controlplane.kubelet.runtime.inventory import KnownContainer, KnownSandbox, recover_sandbox
+from podnet.controlplane.kubelet.runtime.inventory import KnownContainer, KnownSandbox
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, encode, write_json
+from podnet.controlplane.kubelet.runtime.sandboxes import Sandboxes
 from podnet.controlplane.kubelet.runtime.shimclient import ShimError, ShimGoneError
 from podnet.controlplane.kubelet.runtime.spec import sandbox_hostname
 from podnet.controlplane.kubelet.runtime.zygote import Zygote
@@ -83,9 +84,8 @@ class PodRuntime:
         self._paths = paths
         self._zygote = zygote
         self._cni = cni
-        self._sandboxes: dict[str, KnownSandbox] = {}
+        self._sandboxes = Sandboxes(paths)
         self._layers: Path = layers.layers_directory(paths.state)
-        self._changed = asyncio.Event()
         self._opened = False
         self._id_map = Path("/proc/self/uid_map").read_text(encoding="ascii")
 
@@ -94,16 +94,14 @@ class PodRuntime:
         if self._opened:
             return
         self._opened = True
-        self._paths.sandboxes_dir.mkdir(parents=True, exist_ok=True)
-        self._paths.run.mkdir(parents=True, exist_ok=True)
+        os.makedirs(self._paths.run, exist_ok=True)
         layers.write_layers(self._layers)
-        for directory in sorted(self._paths.sandboxes_dir.iterdir()):
-            sandbox = recover_sandbox(SandboxFiles.of(self._paths, directory.name))
-            if sandbox is None:  # its creation was cut short before anything existed
-                shutil.rmtree(directory, ignore_errors=True)
-                continue
-            self._sandboxes[sandbox.files.id] = sandbox
-            self._subscribe(sandbox)
+        self._sandboxes.recover()
+
+    @property
+    def _known(self) -> Sandboxes:
+        self.open()
+        return self._sandboxes
 
     async def version(self) -> tuple[str, str]:
         """As CRI."""
@@ -111,7 +109,6 @@ class PodRuntime:
 
     async def status(self) -> str:
         """As CRI: why the node's network is not ready, in the words a kubelet puts into its Ready condition."""
-        self.open()
         try:
             await self._cni.status()
         except CNIRuntimeError as error:
@@ -124,7 +121,6 @@ class PodRuntime:
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> str:
         """As CRI."""
-        self.open()
         sandbox_id = secrets.token_hex(32)
         files = SandboxFiles.of(self._paths, sandbox_id)
         os.makedirs(files.containers)
@@ -134,7 +130,7 @@ class PodRuntime:
             sandbox_id, config, SandboxState.NOTREADY, created_at_ns, (), "" if config.host_network else files.netns_pin
         )
         sandbox = KnownSandbox(files, status)
-        self._sandboxes[sandbox_id] = sandbox
+        self._known.add(sandbox)
         try:
             await self._start_shim(sandbox)
             ips = await self._attach_network(sandbox)
@@ -147,7 +143,7 @@ class PodRuntime:
             raise RuntimeServiceError("FailedCreatePodSandBox", f"failed to create pod sandbox: {error}") from error
         write_json(files.network, {"ips": list(ips)})
         sandbox.status = replace(status, state=SandboxState.READY, ips=ips)
-        self._subscribe(sandbox)
+        self._known.subscribe(sandbox)
         return sandbox_id
 
     async def _start_shim(self, sandbox: KnownSandbox) -> None:
@@ -189,8 +185,7 @@ class PodRuntime:
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
         """As CRI."""
-        self.open()
-        sandbox = self._sandboxes.get(sandbox_id)
+        sandbox = self._known.get(sandbox_id)
         if sandbox is None or os.path.exists(sandbox.files.stopped):
             return
         async with sandbox.lock:
@@ -203,7 +198,7 @@ class PodRuntime:
         sandbox.not_ready()
         with contextlib.suppress(ShimGoneError, ShimError):
             await shimclient.request(files.socket, {"op": "shutdown"}, timeout_s=STOP_TIMEOUT_S)
-        self._shim_gone(sandbox)
+        self._known.shim_gone(sandbox)
         if not sandbox.status.config.host_network:
             netns = files.netns_pin if os.path.exists(files.netns_pin) else ""
             try:
@@ -219,19 +214,18 @@ class PodRuntime:
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
         """As CRI."""
         await self.stop_pod_sandbox(sandbox_id)
-        sandbox = self._sandboxes.get(sandbox_id)
+        sandbox = self._known.get(sandbox_id)
         if sandbox is not None:
             self._forget(sandbox)
 
     def _forget(self, sandbox: KnownSandbox) -> None:
-        self._shim_gone(sandbox)
-        self._sandboxes.pop(sandbox.files.id, None)
+        self._known.shim_gone(sandbox)
+        self._known.forget(sandbox)
         shutil.rmtree(sandbox.files.directory, ignore_errors=True)
 
     async def list_pod_sandboxes(self) -> list[SandboxStatus]:
         """As CRI."""
-        self.open()
-        return [sandbox.status for sandbox in self._sandboxes.values()]
+        return [sandbox.status for sandbox in self._known]
 
     # --- images ---
 
@@ -251,7 +245,7 @@ class PodRuntime:
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         """As CRI."""
-        sandbox = self._sandbox(sandbox_id)
+        sandbox = self._known.sandbox(sandbox_id)
         if not sandbox.ready:
             raise RuntimeServiceError("CreateContainerError", f'sandbox "{sandbox_id}" is not ready')
         try:
@@ -287,7 +281,7 @@ class PodRuntime:
 
     async def start_container(self, container_id: str) -> None:
         """As CRI."""
-        sandbox, container = self._container(container_id)
+        sandbox, container = self._known.container(container_id)
         async with sandbox.lock:
             if container.status.state is not ContainerState.CREATED:
                 state = container.status.state.value
@@ -321,7 +315,7 @@ class PodRuntime:
     async def stop_container(self, container_id: str, timeout_s: float) -> None:
         """As CRI."""
         try:
-            sandbox, container = self._container(container_id)
+            sandbox, container = self._known.container(container_id)
         except RuntimeServiceError:
             return
         if container.status.state is not ContainerState.RUNNING:
@@ -349,25 +343,24 @@ class PodRuntime:
         """As CRI: a running one is killed first."""
         await self.stop_container(container_id, 0)
         with contextlib.suppress(RuntimeServiceError):
-            sandbox, container = self._container(container_id)
+            sandbox, container = self._known.container(container_id)
             del sandbox.containers[container_id]
             shutil.rmtree(container.files.directory, ignore_errors=True)
 
     async def list_containers(self) -> list[ContainerStatus]:
         """As CRI."""
-        self.open()
-        return [container.status for sandbox in self._sandboxes.values() for container in sandbox.containers.values()]
+        return [container.status for sandbox in self._known for container in sandbox.containers.values()]
 
     async def container_status(self, container_id: str) -> ContainerStatus:
         """As CRI."""
-        return self._container(container_id)[1].status
+        return self._known.container(container_id)[1].status
 
     # --- exec and attach ---
 
     async def exec_sync(self, container_id: str, command: tuple[str, ...], timeout_s: float) -> ExecResult:
         """As CRI. `timeout_s` 0 means no limit."""
         process = await self.exec(container_id, command, stdin=False, stdout=True, stderr=True, tty=False)
-        sandbox, _ = self._container(container_id)
+        sandbox, _ = self._known.container(container_id)
         try:
             return await collect_exec(process, self.wait_exec(process), timeout_s)
         except TimeoutError:
@@ -381,7 +374,7 @@ class PodRuntime:
         self, container_id: str, command: tuple[str, ...], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
     ) -> ExecProcess:
         """As CRI. The id is `<container>/<exec>`."""
-        sandbox, container = self._container(container_id)
+        sandbox, container = self._known.container(container_id)
         if container.status.state is not ContainerState.RUNNING:
             raise RuntimeServiceError("ExecError", f'container "{container_id}" is not running')
         if not command:
@@ -417,7 +410,7 @@ class PodRuntime:
     async def wait_exec(self, process: ExecProcess) -> int:
         """As CRI. When the whole pod goes, its execs were killed."""
         container_id, _, exec_id = process.id.partition("/")
-        sandbox, container = self._container(container_id)
+        sandbox, container = self._known.container(container_id)
         if not exec_id:  # an attach: it ends with the container
             await container.exited.wait()
             return container.status.exit_code
@@ -430,7 +423,7 @@ class PodRuntime:
     async def attach(self, container_id: str) -> ExecProcess:
         """As CRI. With a tty `stdin` is a copy of the pty's master (for input and TIOCSWINSZ), `stdout` a copy of what
         the shim reads from it."""
-        sandbox, container = self._container(container_id)
+        sandbox, container = self._known.container(container_id)
         near, far = open_exec_streams(stdin=False, stdout=True, stderr=not container.status.config.tty)
         message = {"op": "attach", "id": container_id}
         try:
@@ -447,84 +440,18 @@ class PodRuntime:
 
     async def wait_change(self, timeout_s: float) -> bool:
         """As CRI. A change between two calls is not lost."""
-        self.open()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
+                await self._known.changed.wait()
         except TimeoutError:
             return False
-        self._changed.clear()
+        self._known.changed.clear()
         return True
 
     async def close(self) -> None:
         """As CRI."""
-        for sandbox in self._sandboxes.values():
-            self._unsubscribe(sandbox)
-
-    def _subscribe(self, sandbox: KnownSandbox) -> None:
-        """Listen to the shim, and learn what happened while nobody did."""
-        try:
-            events = protocol.connect(sandbox.files.socket)
-        except OSError:
-            self._shim_gone(sandbox)
-            return
-        events.setblocking(False)
-        sandbox.events = events
-        protocol.send(events, {"op": "events"})
-        asyncio.get_running_loop().add_reader(events.fileno(), self._shim_event, sandbox)
-
-    def _unsubscribe(self, sandbox: KnownSandbox) -> None:
-        if sandbox.events is not None:
-            asyncio.get_running_loop().remove_reader(sandbox.events.fileno())
-            sandbox.events.close()
-            sandbox.events = None
-
-    def _shim_event(self, sandbox: KnownSandbox) -> None:
-        assert sandbox.events is not None
-        try:
-            message, _ = protocol.receive(sandbox.events)
-        except BlockingIOError:
-            return
-        except OSError:
-            message = None
-        if message is None:
-            self._shim_gone(sandbox)
-        elif "exited" in message and message["exited"] in sandbox.containers:
-            sandbox.containers[message["exited"]].load()
-            self._changed.set()
-        elif "running" in message:
-            for container_id, container in sandbox.containers.items():
-                if container.status.state is ContainerState.RUNNING and container_id not in message["running"]:
-                    container.load()
-                    self._changed.set()
-
-    def _shim_gone(self, sandbox: KnownSandbox) -> None:
-        """The end of the connection is the end of the pod's processes (the kernel closed it)."""
-        self._unsubscribe(sandbox)
-        if sandbox.ready:
-            sandbox.not_ready()
-            self._changed.set()
-        for container in sandbox.containers.values():
-            container.load()
-            if container.lost():
-                self._changed.set()
-
-    # --- look-up ---
-
-    def _sandbox(self, sandbox_id: str) -> KnownSandbox:
-        self.open()
-        sandbox = self._sandboxes.get(sandbox_id)
-        if sandbox is None:
-            raise RuntimeServiceError("NotFound", f'sandbox "{sandbox_id}" not found')
-        return sandbox
-
-    def _container(self, container_id: str) -> tuple[KnownSandbox, KnownContainer]:
-        self.open()
-        for sandbox in self._sandboxes.values():
-            container = sandbox.containers.get(container_id)
-            if container is not None:
-                return sandbox, container
-        raise RuntimeServiceError("NotFound", f'container "{container_id}" not found')
+        for sandbox in self._sandboxes:
+            self._sandboxes.unsubscribe(sandbox)
 
 
 def _pod_info(config: SandboxConfig) -> PodInfo:

@@ -52,6 +52,7 @@ class ContainerSpec:
     stop_signal: int = 15
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
+    no_new_privs: bool = False
     termination_log: str = ""
     termination_path: str = ""
     hostname: str = ""
@@ -91,7 +92,7 @@ def decode_spec(data: dict[str, Any]) -> ContainerSpec:
     root = dict(data["root"])
     root["layers"] = tuple(root["layers"])
     root["mounts"] = tuple(Mount(**mount) for mount in root["mounts"])
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     plain["root"] = RootSpec(**root)
     plain["env"] = tuple((name, value) for name, value in data["env"])
     return ContainerSpec(**plain)

@@ -108,7 +108,7 @@ def _become_zygote(requests: socket.socket) -> None:
     try:
         # A zygote forked from within the agent's loop would remember it as running, under a pid which a process of
         # another PID namespace may have too.
-        asyncio._set_running_loop(None)
+        asyncio._set_running_loop(None)  # noqa: SLF001 - asyncio's own door for this
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)

@@ -42,7 +42,7 @@ def write_payload(volume: Path, payload: Mapping[str, FilePayload], now_ns: int)
     temporary.rename(data)
     _link_names(volume, {path.partition("/")[0] for path in payload})
     for entry in volume.iterdir():
-        if entry.name.startswith("..2") and entry.name != fresh.name:
+        if entry.name.startswith("..") and entry.name not in {fresh.name, DATA}:
             shutil.rmtree(entry, ignore_errors=True)
     return True
 

@@ -101,9 +101,7 @@ def _projected(volume: Mapping[str, Any], facts: PodFacts, sources: VolumeSource
             token = sources.tokens.get(_token_request(wanted))
             if token is None:
                 raise ConfigError("failed to fetch token: it has not been issued yet")
-            # The default for tokens: readable by the owner alone unless the volume says otherwise.
-            token_mode = mode if "defaultMode" in volume and mode != DEFAULT_MODE else 0o600 | (mode & 0o044)
-            files[_clean(wanted["path"])] = FilePayload(token.encode(), token_mode)
+            files[_clean(wanted["path"])] = FilePayload(token.encode(), mode)
     return files
 
 

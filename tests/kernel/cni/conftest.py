@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from podnet.cni.install import install_cni
+from podnet.topology.kernel import SetLink
 from podnet.topology.linux.kernel import LinuxKernel
 from podnet.topology.linux.syscalls import create_netns, delete_netns, in_netns
-from podnet.topology.kernel import SetLink
 from podnet.topology.paths import NodePaths
 
 SUBNET = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET={}/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
@@ -115,8 +115,8 @@ class NodeWorld:
     def ports(self) -> list[str]:
         return [link.name for link in self.kernel.observe(self.netns).links if link.master == "cni0"]
 
-    def ping(self, netns: str, address: str) -> bool:
-        return self.run("ping", "-c1", "-W2", "-n", address, netns=netns).returncode == 0
+    def ping(self, netns: str, address: str, wait_s: int = 2) -> bool:
+        return self.run("ping", "-c1", f"-W{wait_s}", "-n", address, netns=netns).returncode == 0
 
     def close(self) -> None:
         if self.daemon is not None:

@@ -19,13 +19,21 @@ pytestmark = [
 BRIDGE = Path("/usr/lib/cni/bridge")
 
 CASES = {
-    "default gateway": ({"isDefaultGateway": True, "hairpinMode": True, "mtu": 1450}, {}, [[{"subnet": "10.9.1.0/24"}]]),
+    "default gateway": (
+        {"isDefaultGateway": True, "hairpinMode": True, "mtu": 1450},
+        {},
+        [[{"subnet": "10.9.1.0/24"}]],
+    ),
     "gateway only": (
         {"isGateway": True, "isDefaultGateway": False, "hairpinMode": False, "mtu": 1500},
         {"routes": [{"dst": "10.0.0.0/8"}, {"dst": "192.168.0.0/16", "gw": "10.9.1.77"}]},
         [[{"subnet": "10.9.1.0/24"}]],
     ),
-    "layer two": ({"isGateway": False, "isDefaultGateway": False, "hairpinMode": False}, {}, [[{"subnet": "10.9.1.0/24"}]]),
+    "layer two": (
+        {"isGateway": False, "isDefaultGateway": False, "hairpinMode": False},
+        {},
+        [[{"subnet": "10.9.1.0/24"}]],
+    ),
     "ranges": (
         {"isDefaultGateway": True, "hairpinMode": True},
         {},
@@ -41,7 +49,9 @@ CASES = {
 
 def ours(case, version):
     fields, ipam, ranges = case
-    return {"cniVersion": version, "name": "diff", "type": "podnet-bridge"} | fields | {"ipam": {"ranges": ranges} | ipam}
+    return (
+        {"cniVersion": version, "name": "diff", "type": "podnet-bridge"} | fields | {"ipam": {"ranges": ranges} | ipam}
+    )
 
 
 def theirs(case, version, data_dir):
@@ -99,9 +109,7 @@ def test_same_in_same_out(node, name, version):
         # A runtime gives its pods `lo` by a plugin of its own; ours does it within ADD.
         env = _env("ADD", f"c{n}", pods["theirs"][n]) | {"CNI_IFNAME": "lo"}
         node.run(BRIDGE.with_name("loopback"), netns=debian_node, input=json.dumps(conf), env=env)
-        done = node.run(
-            BRIDGE, netns=debian_node, input=json.dumps(conf), env=_env("ADD", f"c{n}", pods["theirs"][n])
-        )
+        done = node.run(BRIDGE, netns=debian_node, input=json.dumps(conf), env=_env("ADD", f"c{n}", pods["theirs"][n]))
         assert done.returncode == 0, done.stdout
         reference = json.loads(done.stdout)
         assert result_shape(mine) == result_shape(reference)
@@ -136,7 +144,12 @@ def test_chained_with_debians_plugins(node):
     """Ours first, tuning and portmap after it: they take our result as prevResult, and DEL runs the other way."""
     pod = node.new_netns("pod")
     result = node.ok("ADD", "c1", pod, cniVersion="1.0.0")
-    tuning = {"cniVersion": "1.0.0", "name": "podnet", "type": "tuning", "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"}}
+    tuning = {
+        "cniVersion": "1.0.0",
+        "name": "podnet",
+        "type": "tuning",
+        "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"},
+    }
     done = node.run(
         "/usr/lib/cni/tuning", input=json.dumps(tuning | {"prevResult": result}), env=_env("ADD", "c1", pod)
     )

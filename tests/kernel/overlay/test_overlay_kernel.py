@@ -31,6 +31,7 @@ from podnet.topology.kernel import (
     ReplaceRoute,
     Route,
     SetLink,
+    SetSysctl,
 )
 from podnet.topology.linux.kernel import LinuxKernel
 from podnet.topology.linux.syscalls import create_netns, delete_netns, in_netns
@@ -62,7 +63,9 @@ class Wire:
     def host(self, name, address):
         netns = self.netns(name)
         self.kernel.apply(self.switch, [AddVeth(f"p-{name}", "eth0", netns, 1500, master="br0")])
-        self.kernel.apply(netns, [SetLink("lo", up=True), SetLink("eth0", up=True), AddAddress("eth0", IPv4Interface(address))])
+        self.kernel.apply(
+            netns, [SetLink("lo", up=True), SetLink("eth0", up=True), AddAddress("eth0", IPv4Interface(address))]
+        )
         return netns
 
     def pod(self, n):
@@ -109,12 +112,12 @@ class Wire:
 
     async def until(self, condition):
         async with asyncio.timeout(10):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the kernel sends no event
                 await asyncio.sleep(0.02)
 
     async def ping(self, netns, address, size=56):
         with in_netns(netns):
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: ASYNC220 - started in the namespace, waited for in a thread
                 ["ping", "-c1", "-W2", "-n", "-M", "do", "-s", str(size), address], stdout=subprocess.DEVNULL
             )
         return await asyncio.to_thread(process.wait) == 0
@@ -219,6 +222,18 @@ async def test_nodes_and_pods_reach_each_other_without_nat(cluster):
     assert await wire.ping(wire.nodes[1], "10.244.1.2")
 
 
+async def test_pods_reach_nodes_where_the_machine_filters_strictly_by_reverse_path(cluster):
+    wire = cluster()
+    for netns in wire.nodes.values():
+        wire.kernel.apply(
+            netns, [SetSysctl(f"net.ipv4.conf.{name}.rp_filter", "1") for name in ("all", "default", "eth0")]
+        )
+    await wire.boot()
+    await wire.until(lambda: wire.kernel.sysctl(wire.nodes[2], "net.ipv4.conf.all.rp_filter") == "2")
+    assert await wire.ping(wire.pods[1], "192.168.100.12")
+    assert await wire.ping(wire.pods[1], "10.244.2.2")
+
+
 async def test_the_world_outside_sees_the_nodes_address(cluster):
     wire = cluster()
     await wire.boot()
@@ -280,7 +295,9 @@ async def test_nodes_that_come_go_and_change_their_mac(cluster):
     new = "8e:00:00:00:00:99"
     data = json.dumps({"VNI": 1, "VtepMAC": new})
     await wire.client.patch(NODES, "w2", "", {"metadata": {"annotations": {DATA: data}}})
-    await wire.until(lambda: all(new in {entry.mac for entry in wire.state(n).fdb} for n in (1, 3)) and vtep(wire, 2).mac == new)
+    await wire.until(
+        lambda: all(new in {entry.mac for entry in wire.state(n).fdb} for n in (1, 3)) and vtep(wire, 2).mac == new
+    )
     assert len(wire.state(1).fdb) == len(wire.state(1).neighbours) == 2
     assert await wire.ping(wire.pods[1], "10.244.2.2")
     await wire.stop(3)

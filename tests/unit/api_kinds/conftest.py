@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 from aiohttp import web
+
 from podnet.controlplane.api import discovery, openapi, protobuf
 from podnet.controlplane.api.types import Object
 
@@ -41,8 +42,14 @@ class Kubectl:
         """The exit code and everything it printed."""
         env = {"HOME": str(self.home), "KUBECONFIG": str(self.home / "config"), "PATH": os.environ["PATH"]}
         process = await asyncio.create_subprocess_exec(
-            "kubectl", "--server", self.url, *args, env=env,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            "kubectl",
+            "--server",
+            self.url,
+            *args,
+            env=env,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         out, _ = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
         assert process.returncode is not None

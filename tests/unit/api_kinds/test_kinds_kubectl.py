@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+
 from podnet.controlplane.api.types import Object
 
 
@@ -71,13 +72,22 @@ CASES = [
     Case(
         "service-headless",
         ("create", "service", "clusterip", "w", "--clusterip=None"),
-        {"metadata": {"name": "w", "labels": {"app": "w"}}, "spec": {"clusterIP": "None", "selector": {"app": "w"}, "type": "ClusterIP"}},
+        {
+            "metadata": {"name": "w", "labels": {"app": "w"}},
+            "spec": {"clusterIP": "None", "selector": {"app": "w"}, "type": "ClusterIP"},
+        },
         "Service",
     ),
     Case(
         "service-nodeport",
         ("create", "service", "nodeport", "w", "--tcp=80:http", "--node-port=30080"),
-        {"spec": {"ports": [{"name": "80-http", "protocol": "TCP", "port": 80, "targetPort": "http", "nodePort": 30080}], "selector": {"app": "w"}, "type": "NodePort"}},
+        {
+            "spec": {
+                "ports": [{"name": "80-http", "protocol": "TCP", "port": 80, "targetPort": "http", "nodePort": 30080}],
+                "selector": {"app": "w"},
+                "type": "NodePort",
+            }
+        },
         "Service",
     ),
     Case(
@@ -94,7 +104,9 @@ CASES = [
                 "template": {
                     "metadata": {},
                     "spec": {
-                        "containers": [{"name": "j", "image": "busybox", "command": ["echo", "", "x"], "resources": {}}],
+                        "containers": [
+                            {"name": "j", "image": "busybox", "command": ["echo", "", "x"], "resources": {}}
+                        ],
                         "restartPolicy": "Never",
                     },
                 }
@@ -141,13 +153,43 @@ CASES = [
         "RoleBinding",
     ),
     Case("clusterrole", ("create", "clusterrole", "cr", "--verb=get", "--non-resource-url=/logs"), {}, "ClusterRole"),
-    Case("clusterrolebinding", ("create", "clusterrolebinding", "crb", "--clusterrole=cr", "--group=g"), {}, "ClusterRoleBinding"),
-    Case("quota", ("create", "quota", "q", "--hard=pods=2,cpu=500m"), {"spec": {"hard": {"pods": "2", "cpu": "500m"}}}, "ResourceQuota"),
-    Case("pdb", ("create", "pdb", "p", "--selector=a=b", "--min-available=50%"), {"spec": {"minAvailable": "50%", "selector": {"matchLabels": {"a": "b"}}}}, "PodDisruptionBudget"),
-    Case("priorityclass", ("create", "priorityclass", "pc", "--value=1000", "--description=d"), {"value": 1000, "description": "d", "preemptionPolicy": "PreemptLowerPriority"}, "PriorityClass"),
-    Case("token", ("create", "token", "bot", "--duration=10m", "--audience=x"), {"spec": {"audiences": ["x"], "expirationSeconds": 600}}, "TokenRequest"),
-    Case("can-i", ("auth", "can-i", "get", "pods"), {"spec": {"resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}}, "SelfSubjectAccessReview"),
-    Case("whoami", ("auth", "whoami"), {"spec": {}} and {}, "SelfSubjectReview"),
+    Case(
+        "clusterrolebinding",
+        ("create", "clusterrolebinding", "crb", "--clusterrole=cr", "--group=g"),
+        {},
+        "ClusterRoleBinding",
+    ),
+    Case(
+        "quota",
+        ("create", "quota", "q", "--hard=pods=2,cpu=500m"),
+        {"spec": {"hard": {"pods": "2", "cpu": "500m"}}},
+        "ResourceQuota",
+    ),
+    Case(
+        "pdb",
+        ("create", "pdb", "p", "--selector=a=b", "--min-available=50%"),
+        {"spec": {"minAvailable": "50%", "selector": {"matchLabels": {"a": "b"}}}},
+        "PodDisruptionBudget",
+    ),
+    Case(
+        "priorityclass",
+        ("create", "priorityclass", "pc", "--value=1000", "--description=d"),
+        {"value": 1000, "description": "d", "preemptionPolicy": "PreemptLowerPriority"},
+        "PriorityClass",
+    ),
+    Case(
+        "token",
+        ("create", "token", "bot", "--duration=10m", "--audience=x"),
+        {"spec": {"audiences": ["x"], "expirationSeconds": 600}},
+        "TokenRequest",
+    ),
+    Case(
+        "can-i",
+        ("auth", "can-i", "get", "pods"),
+        {"spec": {"resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}},
+        "SelfSubjectAccessReview",
+    ),
+    Case("whoami", ("auth", "whoami"), {}, "SelfSubjectReview"),
 ]
 
 

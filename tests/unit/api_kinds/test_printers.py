@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podnet.controlplane.api import printers, resources
+from podnet.controlplane.api.printers.custom import custom_printer
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object, Resource
 
@@ -105,7 +107,11 @@ def test_pod_status(case):
 
 def test_pod_wide_cells():
     pod = {
-        "spec": {"nodeName": "n1", "containers": [], "readinessGates": [{"conditionType": "a"}, {"conditionType": "b"}]},
+        "spec": {
+            "nodeName": "n1",
+            "containers": [],
+            "readinessGates": [{"conditionType": "a"}, {"conditionType": "b"}],
+        },
         "status": {
             "podIP": "10.0.0.9",
             "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
@@ -125,7 +131,10 @@ def test_finished_pods_have_row_conditions(phase, reason):
 
 # --- other kinds -----------------------------------------------------------------------------------------------------
 
-TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "x", "image": "i"}, {"name": "y", "image": "j"}]}}
+TEMPLATE = {
+    "metadata": {"labels": {"a": "b"}},
+    "spec": {"containers": [{"name": "x", "image": "i"}, {"name": "y", "image": "j"}]},
+}
 SEL = {"matchLabels": {"b": "2", "a": "1"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["e", "d"]}]}
 METRIC = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
 
@@ -138,7 +147,6 @@ class Row:
     resource: Resource
     obj: Object
     cells: tuple
-
 
 
 class _Registry:
@@ -238,11 +246,19 @@ def test_cells(case):
 
 
 def test_default_storage_class_says_so():
-    annotated = {"metadata": {"name": "s", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "p"}
+    annotated = {
+        "metadata": {"name": "s", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "p",
+    }
     assert cells(R.STORAGECLASSES, annotated) == ["s (default)", "p", "Delete", "Immediate", False, "<unknown>"]
 
 
-EVENT = {"type": "Normal", "reason": "Pulled", "involvedObject": {"kind": "Pod", "name": "a", "fieldPath": "spec"}, "message": " m\n"}
+EVENT = {
+    "type": "Normal",
+    "reason": "Pulled",
+    "involvedObject": {"kind": "Pod", "name": "a", "fieldPath": "spec"},
+    "message": " m\n",
+}
 EVENTS = {
     "plain": ({**EVENT, "source": {"component": "kubelet", "host": "n1"}, "firstTimestamp": ago(60), "lastTimestamp": ago(10), "count": 3}, ["10s", "Normal", "Pulled", "pod/a", "spec", "kubelet, n1", "m", "60s", 3, "x"]),
     "no-host": ({**EVENT, "source": {"component": "scheduler"}, "firstTimestamp": ago(60), "lastTimestamp": ago(10)}, ["10s", "Normal", "Pulled", "pod/a", "spec", "scheduler", "m", "60s", 1, "x"]),
@@ -301,7 +317,11 @@ def test_unknown_resources_use_the_default_convertor():
 
 
 def test_scale_and_status_tables():
-    scale = {"metadata": {"name": "w", "resourceVersion": "4", "creationTimestamp": ago(60)}, "spec": {"replicas": 3}, "status": {"replicas": 2}}
+    scale = {
+        "metadata": {"name": "w", "resourceVersion": "4", "creationTimestamp": ago(60)},
+        "spec": {"replicas": 3},
+        "status": {"replicas": 2},
+    }
     table = printers.scale_table(scale, now=NOW)
     assert table["rows"][0]["cells"] == ["w", 3, 2, "60s"]
     assert table["metadata"] == {"resourceVersion": "4"}
@@ -320,3 +340,58 @@ def test_some_shows_the_first_and_counts_the_rest(count, most):
         assert text.endswith(f" + {count - most} more...")
     else:
         assert text.count(",") == count - 1
+
+
+# --- custom resources ------------------------------------------------------------------------------------------------
+
+WIDGET = {
+    "metadata": {"name": "w", "creationTimestamp": ago(300), "labels": {"a.b/c": "x"}},
+    "spec": {"replicas": 3, "size": 1.5, "hosts": ["h1", "h2"], "on": False, "empty": None},
+    "status": {
+        "since": ago(30),
+        "conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}],
+    },
+}
+COLUMNS = [
+    ("integer", ".spec.replicas", 3),
+    ("string", ".spec.replicas", "3"),
+    ("number", ".spec.size", 1.5),
+    ("boolean", ".spec.on", False),
+    ("string", ".spec.on", "false"),
+    ("date", ".metadata.creationTimestamp", "5m"),
+    ("date", ".status.since", "30s"),
+    ("string", ".spec.hosts[0]", "h1"),
+    ("string", ".spec.hosts[-1]", "h2"),
+    ("string", ".spec.hosts[9]", None),
+    ("string", ".spec.hosts[*]", "h1,h2"),
+    ("string", ".spec.hosts", '["h1","h2"]'),
+    ("string", '.status.conditions[?(@.type=="Ready")].status', "True"),
+    ("string", ".status.conditions[?(@.type=='Gone')].status", None),
+    ("string", r".metadata.labels.a\.b/c", "x"),
+    ("string", ".metadata.labels['a.b/c']", "x"),
+    ("string", "{.spec.replicas}", "3"),
+    ("string", "spec.replicas", "3"),
+    ("string", ".spec.missing.deeper", None),
+    ("string", ".spec.empty", None),
+    ("integer", ".spec.hosts", None),
+    ("boolean", ".spec.replicas", None),
+    ("string", ".spec[", None),
+    ("string", "", None),
+]
+
+
+@pytest.mark.parametrize(("type_", "path", "expected"), COLUMNS, ids=[f"{t}:{p}" for t, p, _ in COLUMNS])
+def test_custom_columns(type_, path, expected):
+    how = custom_printer([{"name": "C", "type": type_, "jsonPath": path, "priority": 1}])
+    table = printers.table(R.PODS, [WIDGET], now=NOW, how=how)
+    assert table["rows"][0]["cells"] == ["w", expected]
+    assert [(c["name"], c["type"], c["priority"]) for c in table["columnDefinitions"]] == [
+        ("Name", "string", 0),
+        ("C", type_, 1),
+    ]
+
+
+def test_custom_resources_without_columns_print_their_age():
+    table = printers.table(R.PODS, [WIDGET], now=NOW, how=custom_printer(None))
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Age"]
+    assert table["rows"][0]["cells"] == ["w", "5m"]

@@ -8,8 +8,9 @@ import json
 import struct
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
 from podnet.controlplane.api import printers, resources
 from podnet.controlplane.api.defaults import apply_defaults
 from podnet.controlplane.api.errors import StatusError
@@ -20,8 +21,13 @@ from podnet.controlplane.api.validation import validate_create, validate_update
 
 KINDS = sorted({(resource.api_version, resource.kind) for resource in resources.RESOURCES})
 MORE = [
-    ("v1", "DeleteOptions"), ("policy/v1", "DeleteOptions"), ("policy/v1", "Eviction"), ("autoscaling/v1", "Scale"),
-    ("authentication.k8s.io/v1", "TokenRequest"), ("meta.k8s.io/v1", "PatchOptions"), ("v1", "Binding"),
+    ("v1", "DeleteOptions"),
+    ("policy/v1", "DeleteOptions"),
+    ("policy/v1", "Eviction"),
+    ("autoscaling/v1", "Scale"),
+    ("authentication.k8s.io/v1", "TokenRequest"),
+    ("meta.k8s.io/v1", "PatchOptions"),
+    ("v1", "Binding"),
 ]
 
 
@@ -61,29 +67,52 @@ def encode_bytes(field: Field, value: object) -> bytes:
             if not value:
                 return b""
             moment = dt.datetime.fromisoformat(value)
-            seconds = int((moment.replace(microsecond=0) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(seconds=1))
+            seconds = int(
+                (moment.replace(microsecond=0) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(seconds=1)
+            )
             return varint(1 << 3) + varint(seconds) + varint(2 << 3) + varint(moment.microsecond * 1000)
         case "Quantity":
             return lengthed(1, value.encode())
         case "IntOrString":
             text = isinstance(value, str)
-            return varint(1 << 3) + varint(int(text)) + varint(2 << 3) + varint(0 if text else value) + lengthed(3, value.encode() if text else b"")
+            return (
+                varint(1 << 3)
+                + varint(int(text))
+                + varint(2 << 3)
+                + varint(0 if text else value)
+                + lengthed(3, value.encode() if text else b"")
+            )
         case "FieldsV1" | "RawExtension" | "JSON":
             return lengthed(1, json.dumps(value).encode())
         case "ExtraValue":
             return b"".join(lengthed(1, item.encode()) for item in value)
         case "SchemaOrBool":
-            return varint(1 << 3) + varint(value is not False) + (lengthed(2, encode_message(PROPS, value)) if isinstance(value, dict) else b"")
+            return (
+                varint(1 << 3)
+                + varint(value is not False)
+                + (lengthed(2, encode_message(PROPS, value)) if isinstance(value, dict) else b"")
+            )
         case "SchemaOrArray" | "SchemaOrStrings":
             if isinstance(value, dict):
                 return lengthed(1, encode_message(PROPS, value))
-            return b"".join(lengthed(2, item.encode() if isinstance(item, str) else encode_message(PROPS, item)) for item in value)
+            return b"".join(
+                lengthed(2, item.encode() if isinstance(item, str) else encode_message(PROPS, item)) for item in value
+            )
         case name:
             return encode_message(name, value)
 
 
 PROPS = "apiextensions.v1.JSONSchemaProps"
-ZERO = {"string": "", "int32": 0, "int64": 0, "bool": False, "bytes": "", "Time": None, "MicroTime": None, "double": 0.0}
+ZERO = {
+    "string": "",
+    "int32": 0,
+    "int64": 0,
+    "bool": False,
+    "bytes": "",
+    "Time": None,
+    "MicroTime": None,
+    "double": 0.0,
+}
 
 
 def encode_message(name: str, obj: dict) -> bytes:
@@ -117,8 +146,10 @@ def encode(api_version: str, kind: str, obj: dict) -> bytes:
 # --- objects of any kind ---------------------------------------------------------------------------------------------
 
 TEXT = st.text(max_size=6)
-JSON_OBJECT = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(-5, 5) | TEXT | st.none(), min_size=1, max_size=2)
-MOMENT = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30), timezones=st.just(dt.UTC))
+JSON_OBJECT = st.dictionaries(
+    st.text(min_size=1, max_size=4), st.integers(-5, 5) | TEXT | st.none(), min_size=1, max_size=2
+)
+MOMENT = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30), timezones=st.just(dt.UTC))  # noqa: DTZ001 - bounds are naive
 VALUES = {
     "string": TEXT,
     "bytes": st.binary(max_size=5).map(lambda data: base64.b64encode(data).decode()),
@@ -170,7 +201,11 @@ def value_of(field: Field, depth: int):
         if depth > 4:
             return None
         schema = any_message(PROPS, depth)
-        more = {"SchemaOrBool": st.booleans(), "SchemaOrArray": st.lists(schema, min_size=1, max_size=2), "SchemaOrStrings": st.lists(TEXT, min_size=1, max_size=2)}
+        more = {
+            "SchemaOrBool": st.booleans(),
+            "SchemaOrArray": st.lists(schema, min_size=1, max_size=2),
+            "SchemaOrStrings": st.lists(TEXT, min_size=1, max_size=2),
+        }
         return schema | more[field.type]
     if depth > 6 and (field.pointer or field.repeated or field.is_map):
         return None
@@ -179,7 +214,9 @@ def value_of(field: Field, depth: int):
 
 @pytest.mark.parametrize(("api_version", "kind"), KINDS + MORE, ids=lambda text: text)
 def test_decode_undoes_encode_for_every_kind(api_version, kind):
-    @settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=6, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(any_message(message_of(api_version, kind)))
     def law(obj):
         assert decode(encode(api_version, kind, obj)) == {"kind": kind, "apiVersion": api_version, **obj}
@@ -192,14 +229,16 @@ def test_any_object_is_defaulted_judged_and_printed(resource):
     """Objects of the right types but with any values: nothing raises, defaulting twice is defaulting once, what a table
     shows has one cell a column, and an update that changes nothing finds nothing that a create would not."""
 
-    @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=8, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(any_message(message_of(resource.api_version, resource.kind)))
     def law(obj):
         once = apply_defaults(deep_copy(obj), resource)
         assert apply_defaults(deep_copy(once), resource) == once
         created = validate_create(once, resource)
         assert all(cause.reason.startswith("FieldValue") and cause.message for cause in created)
-        if resource.kind != "Node":
+        if "update" in resource.verbs:
             assert set(validate_update(once, once, resource)) <= set(created)
         for name in resource.subresources:
             validate_update(once, once, resource, name)
@@ -215,9 +254,10 @@ def test_any_bytes_are_an_object_or_a_bad_request(data):
     envelope = b"k8s\x00" + lengthed(1, lengthed(1, b"v1") + lengthed(2, b"Pod")) + lengthed(2, data)
     for body in (data, b"k8s\x00" + data, envelope):
         try:
-            assert decode(body)["kind"] is not None
+            kind, code = decode(body)["kind"], 0
         except StatusError as error:
-            assert error.code in {400, 415}
+            kind, code = "", error.code
+        assert kind or code in {400, 415}
 
 
 # --- the rules, one by one -------------------------------------------------------------------------------------------
@@ -240,7 +280,11 @@ def test_every_group_has_its_kinds():
 
 
 def test_empty_scalars_are_unset_but_pointers_are_not():
-    deployment = {"metadata": {"name": "a"}, "spec": {"replicas": 0, "template": {"metadata": {}, "spec": {}}, "strategy": {}}, "status": {}}
+    deployment = {
+        "metadata": {"name": "a"},
+        "spec": {"replicas": 0, "template": {"metadata": {}, "spec": {}}, "strategy": {}},
+        "status": {},
+    }
     body = encode("apps/v1", "Deployment", deployment)
     decoded = decode(body)
     assert decoded["metadata"] == {"name": "a"}
@@ -282,7 +326,9 @@ def test_packed_numbers_are_read():
     number = next(n for n, field in rule.items() if field.name == "values")
     from podnet.controlplane.api.protobuf.decode import decode_message
 
-    assert decode_message("batch.v1.PodFailurePolicyOnExitCodesRequirement", lengthed(number, varint(1) + varint(300)), 0) == {"values": [1, 300]}
+    assert decode_message(
+        "batch.v1.PodFailurePolicyOnExitCodesRequirement", lengthed(number, varint(1) + varint(300)), 0
+    ) == {"values": [1, 300]}
 
 
 REFUSED = {

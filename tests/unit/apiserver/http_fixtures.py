@@ -63,7 +63,11 @@ class Wire:
 
 @asynccontextmanager
 async def serve(
-    registry: Registry, *, tokens: TokenIssuer | None = None, streams: KubeletStreams | None = None, anonymous: bool = False
+    registry: Registry,
+    *,
+    tokens: TokenIssuer | None = None,
+    streams: KubeletStreams | None = None,
+    anonymous: bool = False,
 ) -> AsyncIterator[Wire]:
     api = APIServer(registry, Authenticator(None, None if anonymous else ADMIN), tokens=tokens, streams=streams)
     api.ready = True

@@ -44,13 +44,17 @@ def test_the_dns_address_is_only_given_to_whom_asks() -> None:
         ("10.96.0.1", "failed to allocate IP 10.96.0.1: provided IP is already allocated"),
         (
             "10.97.0.1",
-            "failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. "
-            "The range of valid IPs is 10.96.0.0/28",
+            (
+                "failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. "
+                "The range of valid IPs is 10.96.0.0/28"
+            ),
         ),
         (
             "10.96.0.0",
-            "failed to allocate IP 10.96.0.0: the provided IP (10.96.0.0) is not in the valid range. "
-            "The range of valid IPs is 10.96.0.0/28",
+            (
+                "failed to allocate IP 10.96.0.0: the provided IP (10.96.0.0) is not in the valid range. "
+                "The range of valid IPs is 10.96.0.0/28"
+            ),
         ),
     ],
     ids=["taken", "reserved", "outside", "network"],

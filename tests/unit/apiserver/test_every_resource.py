@@ -173,7 +173,7 @@ async def test_a_field_nobody_knows_is_refused(resource: Resource, client: Local
     obj = minimal(resource)
     obj["metadata"]["bogus"] = 1
     before = await registry.store.revision()
-    with pytest.raises(StatusError, match='unknown field "metadata.bogus"') as caught:
+    with pytest.raises(StatusError, match=r'unknown field "metadata\.bogus"') as caught:
         await client.create(resource, obj)
     assert caught.value.code == 400
     assert await registry.store.revision() == before

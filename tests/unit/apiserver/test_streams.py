@@ -43,7 +43,11 @@ class FakeKubelet:
         self.clients.append(dict(pair for group in certificate["subject"] for pair in group)["commonName"])
         if self.refusal is not None:
             status, body = self.refusal
-            return web.json_response(body, status=status) if isinstance(body, dict) else web.Response(status=status, text=body)
+            return (
+                web.json_response(body, status=status)
+                if isinstance(body, dict)
+                else web.Response(status=status, text=body)
+            )
         if url.path.startswith("/containerLogs/"):
             return await self._log(request)
         return await self._stream(request)
@@ -65,7 +69,7 @@ class FakeKubelet:
             self.received.append(message.data)
             if message.data[:1] == b"\x00":
                 await socket.send_bytes(b"\x01" + message.data[1:].upper())
-            if message.data == b"\xff\x00" or message.data == b"\x00exit\n":
+            if message.data in {b"\xff\x00", b"\x00exit\n"}:
                 await socket.send_bytes(b'\x03{"status":"Success"}')
                 break
         await socket.close()
@@ -106,7 +110,9 @@ async def add_node(registry: Registry, name: str, port: int) -> None:
     await LocalClient(registry).create(NODES, {"metadata": {"name": name}, "status": status})
 
 
-async def add_pod(registry: Registry, name: str, containers: list[str], node: str, phase: str = "Running", **spec: Any) -> None:
+async def add_pod(
+    registry: Registry, name: str, containers: list[str], node: str, phase: str = "Running", **spec: Any
+) -> None:
     client = LocalClient(registry)
     spec = {"nodeName": node, "containers": [{"name": c, "image": "i"} for c in containers], **spec}
     await client.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
@@ -136,7 +142,11 @@ async def test_log_options_go_through(wire: Wire, kubelet: FakeKubelet) -> None:
     query = "container=c&previous=true&timestamps=true&tailLines=0&sinceSeconds=5&limitBytes=9"
     await wire("GET", f"{POD}/log?{query}")
     assert dict(kubelet.asked[0][1]) == {
-        "previous": "true", "timestamps": "true", "tailLines": "0", "sinceSeconds": "5", "limitBytes": "9",
+        "previous": "true",
+        "timestamps": "true",
+        "tailLines": "0",
+        "sinceSeconds": "5",
+        "limitBytes": "9",
     }
     await wire("GET", f"{POD}/log?sinceTime=2026-01-01T00:00:00Z")
     assert kubelet.asked[1][1] == [("sinceTime", "2026-01-01T00:00:00Z")]
@@ -150,8 +160,16 @@ async def test_following_delivers_as_it_comes(wire: Wire, kubelet: FakeKubelet) 
 
 
 @pytest.mark.parametrize(
-    "query", ["tailLines=-1", "sinceSeconds=0", "limitBytes=0", "tailLines=x", "follow=maybe", "sinceTime=soon",
-              "sinceTime=2026-01-01T00:00:00Z&sinceSeconds=3"]
+    "query",
+    [
+        "tailLines=-1",
+        "sinceSeconds=0",
+        "limitBytes=0",
+        "tailLines=x",
+        "follow=maybe",
+        "sinceTime=soon",
+        "sinceTime=2026-01-01T00:00:00Z&sinceSeconds=3",
+    ],
 )
 async def test_log_options_that_make_no_sense(wire: Wire, kubelet: FakeKubelet, query: str) -> None:
     assert (await wire("GET", f"{POD}/log?{query}")).status in {400, 422}
@@ -162,7 +180,8 @@ async def test_which_container(wire: Wire, registry: Registry, kubelet: FakeKube
     await add_pod(registry, "two", ["a", "b"], "n1", initContainers=[{"name": "i", "image": "x"}])
     answer = await wire("GET", "/api/v1/namespaces/default/pods/two/log")
     assert (answer.status, answer.message) == (
-        400, "a container name must be specified for pod two, choose one of: [a b] or one of the init containers: [i]",
+        400,
+        "a container name must be specified for pod two, choose one of: [a b] or one of the init containers: [i]",
     )
     answer = await wire("GET", "/api/v1/namespaces/default/pods/two/log?container=z")
     assert (answer.status, answer.message) == (400, "container z is not valid for pod two")
@@ -176,7 +195,10 @@ def test_one_container_needs_no_name() -> None:
 
 async def test_the_kubelets_refusal_is_passed_on(wire: Wire, kubelet: FakeKubelet) -> None:
     message = 'container "c" in pod "p" is waiting to start: ContainerCreating'
-    kubelet.refusal = (400, {"kind": "Status", "status": "Failure", "reason": "BadRequest", "message": message, "code": 400})
+    kubelet.refusal = (
+        400,
+        {"kind": "Status", "status": "Failure", "reason": "BadRequest", "message": message, "code": 400},
+    )
     answer = await wire("GET", f"{POD}/log")
     assert (answer.status, answer.message) == (400, message)
     kubelet.refusal = (404, "no such log\n")
@@ -281,7 +303,10 @@ async def test_exec_into_what_is_over(wire: Wire, registry: Registry) -> None:
 
 async def test_exec_refused_by_the_kubelet(wire: Wire, kubelet: FakeKubelet) -> None:
     message = 'container not found ("c")'
-    kubelet.refusal = (404, {"kind": "Status", "status": "Failure", "reason": "NotFound", "message": message, "code": 404})
+    kubelet.refusal = (
+        404,
+        {"kind": "Status", "status": "Failure", "reason": "NotFound", "message": message, "code": 404},
+    )
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
         await exec_session(wire, "command=x&stdout=1", ("v5.channel.k8s.io",))
     assert caught.value.status == 404
@@ -310,8 +335,15 @@ async def test_exec_on_a_kubelet_that_is_down(wire: Wire, registry: Registry) ->
     assert caught.value.status == 500
 
 
-@pytest.mark.parametrize("path", ["/api/v1/namespaces/default/pods/p/portforward", "/api/v1/namespaces/default/pods/p/proxy/x",
-                                  "/api/v1/nodes/n1/proxy", "/api/v1/namespaces/default/services/kubernetes/proxy/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/namespaces/default/pods/p/portforward",
+        "/api/v1/namespaces/default/pods/p/proxy/x",
+        "/api/v1/nodes/n1/proxy",
+        "/api/v1/namespaces/default/services/kubernetes/proxy/",
+    ],
+)
 async def test_what_is_not_there_yet_says_so(wire: Wire, path: str) -> None:
     answer = await wire("GET", path)
     assert (answer.status, answer.json["kind"]) == (501, "Status")

@@ -31,9 +31,13 @@ def issuer(pki_dir: Path, clock: Any) -> TokenIssuer:
     return TokenIssuer(pki_dir / "sa.key", ISSUER, clock)
 
 
-async def make_pod(client: LocalClient, name: str = "p", labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+async def make_pod(
+    client: LocalClient, name: str = "p", labels: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
     metadata = {"name": name, "namespace": "default", "labels": labels or {}}
-    return await client.create(r.PODS, {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i"}], **spec}})
+    return await client.create(
+        r.PODS, {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
+    )
 
 
 def binding(name: str = "p", node: str = "n1", **metadata: Any) -> dict[str, Any]:
@@ -78,7 +82,8 @@ async def test_a_binding_may_insist_on_the_uid(client: LocalClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "field"), [({}, "target.name"), ({"kind": "Node"}, "target.name"), ({"kind": "Pod", "name": "x"}, "target.kind")]
+    ("target", "field"),
+    [({}, "target.name"), ({"kind": "Node"}, "target.name"), ({"kind": "Pod", "name": "x"}, "target.kind")],
 )
 async def test_a_binding_needs_a_node(client: LocalClient, target: dict[str, str], field: str) -> None:
     await make_pod(client)
@@ -146,14 +151,19 @@ async def test_scale_reads_and_writes_replicas_only(client: LocalClient) -> None
 async def test_a_stale_scale_is_refused(client: LocalClient) -> None:
     made = await deployment(client)
     await client.patch(r.DEPLOYMENTS, "d", "default", {"metadata": {"labels": {"x": "y"}}})
-    scale = {"metadata": {"name": "d", "namespace": "default", "resourceVersion": made["metadata"]["resourceVersion"]},
-             "spec": {"replicas": 1}}
+    scale = {
+        "metadata": {"name": "d", "namespace": "default", "resourceVersion": made["metadata"]["resourceVersion"]},
+        "spec": {"replicas": 1},
+    }
     with pytest.raises(StatusError) as caught:
         await client.update(r.DEPLOYMENTS, scale, subresource="scale")
     assert caught.value.is_conflict
 
 
-@pytest.mark.parametrize(("patch", "code"), [({"spec": {"replicas": -1}}, 422), ({"spec": {"replicas": "x"}}, 400), ({"spec": {"foo": 1}}, 400)])
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [({"spec": {"replicas": -1}}, 422), ({"spec": {"replicas": "x"}}, 400), ({"spec": {"foo": 1}}, 400)],
+)
 async def test_scales_that_make_no_sense(client: LocalClient, patch: dict[str, Any], code: int) -> None:
     await deployment(client)
     with pytest.raises(StatusError) as caught:
@@ -167,7 +177,13 @@ async def test_scales_that_make_no_sense(client: LocalClient, patch: dict[str, A
 async def budget(client: LocalClient, allowed: int, name: str = "b") -> None:
     spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
     await client.create(r.PODDISRUPTIONBUDGETS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
-    status = {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1, "observedGeneration": 1}
+    status = {
+        "disruptionsAllowed": allowed,
+        "currentHealthy": 1,
+        "desiredHealthy": 1,
+        "expectedPods": 1,
+        "observedGeneration": 1,
+    }
     await client.patch(r.PODDISRUPTIONBUDGETS, name, "default", {"status": status}, subresource="status")
 
 
@@ -317,7 +333,9 @@ async def test_a_token_dies_with_its_account(registry: Registry, issuer: TokenIs
     ],
     ids=str,
 )
-async def test_tokens_that_are_not_given(registry: Registry, issuer: TokenIssuer, spec: dict[str, Any], words: str) -> None:
+async def test_tokens_that_are_not_given(
+    registry: Registry, issuer: TokenIssuer, spec: dict[str, Any], words: str
+) -> None:
     with pytest.raises(StatusError, match=words):
         await token_for(registry, issuer, **spec)
 
@@ -340,7 +358,9 @@ async def test_forged_tokens_prove_nothing(registry: Registry, issuer: TokenIssu
         check_token(registry, issuer, forged, [])
 
 
-async def test_another_clusters_token_is_refused(registry: Registry, tmp_path: Path, issuer: TokenIssuer, clock: Any) -> None:
+async def test_another_clusters_token_is_refused(
+    registry: Registry, tmp_path: Path, issuer: TokenIssuer, clock: Any
+) -> None:
     pki.ensure_pki(tmp_path, advertise_address="192.168.100.1", service_ip="10.96.0.1", cluster_domain="cluster.local")
     token = (await token_for(registry, TokenIssuer(tmp_path / "sa.key", ISSUER, clock)))["status"]["token"]
     with pytest.raises(TokenError, match="signature"):
@@ -373,7 +393,9 @@ async def test_who_am_i(registry: Registry) -> None:
     assert review["status"]["userInfo"] == {"username": "jane", "groups": ["devs"]}
 
 
-@pytest.mark.parametrize("attributes", [{"resourceAttributes": {"verb": "get"}}, {"nonResourceAttributes": {"path": "/x", "verb": "get"}}])
+@pytest.mark.parametrize(
+    "attributes", [{"resourceAttributes": {"verb": "get"}}, {"nonResourceAttributes": {"path": "/x", "verb": "get"}}]
+)
 async def test_may_i(registry: Registry, attributes: dict[str, Any]) -> None:
     client = LocalClient(registry, user=UserInfo("jane", ("devs", "system:authenticated")))
     assert (await client.create(r.SELFSUBJECTACCESSREVIEWS, {"spec": attributes}))["status"]["allowed"] is True

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podnet.controlplane.api.errors import not_found
+from podnet.controlplane.api.errors import not_found, service_unavailable
 from podnet.controlplane.client.events import BURST, COMBINED, Correlator, EventRecorder, Report
 from podnet.controlplane.client.expectations import TIMEOUT_S, Expectations
 
@@ -65,6 +65,33 @@ async def test_a_repeat_raises_the_count() -> None:
     assert [patch["count"] for _, _, patch in client.patched] == [2, 3]
 
 
+async def test_components_share_one_writer() -> None:
+    client = Recording()
+    recorder = EventRecorder(client, "manager", clock=lambda: 1000.0)
+    recorder.named("one").event(POD, "Normal", "R", "m")
+    recorder.named("two").event(POD, "Normal", "R", "m")
+    task = asyncio.create_task(recorder.run())
+    await asyncio.wait_for(recorder.wait_flushed(), 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [event["source"] for event in client.created] == [{"component": "one"}, {"component": "two"}]
+
+
+async def test_an_event_waits_for_a_server_that_is_away() -> None:
+    class Away(Recording):
+        refusals = 2
+
+        async def create(self, resource: Any, obj: dict[str, Any]) -> dict[str, Any]:
+            if self.refusals:
+                self.refusals -= 1
+                raise service_unavailable("away")
+            return await super().create(resource, obj)
+
+    client = await recorded(("Normal", "Started", "m"), client=Away())
+    assert len(client.created) == 1
+
+
 async def test_an_event_that_expired_is_told_anew() -> None:
     client = Recording()
     client.forgotten = True
@@ -74,19 +101,19 @@ async def test_an_event_that_expired_is_told_anew() -> None:
 
 def test_many_wordings_become_one() -> None:
     correlator = Correlator()
-    reports = [correlator.aggregate(Report((("uid", "u"),), "Normal", "R", f"m{n}"), 0.0) for n in range(12)]
+    reports = [correlator.aggregate(Report("tester", (("uid", "u"),), "Normal", "R", f"m{n}"), 0.0) for n in range(12)]
     assert [report.message.startswith(COMBINED) for report in reports] == [False] * 10 + [True] * 2
     correlator.remember(reports[10], "name", 1)
     assert correlator.known(reports[11]) is not None
-    assert correlator.aggregate(Report((("uid", "u"),), "Normal", "R", "late"), 601.0).message == "late"
+    assert correlator.aggregate(Report("tester", (("uid", "u"),), "Normal", "R", "late"), 601.0).message == "late"
 
 
 def test_one_object_gets_a_burst_and_then_a_trickle() -> None:
-    correlator, report = Correlator(), Report((("uid", "u"),), "Normal", "R", "m")
+    correlator, report = Correlator(), Report("tester", (("uid", "u"),), "Normal", "R", "m")
     assert [correlator.admit(report, 0.0) for _ in range(int(BURST) + 1)] == [True] * int(BURST) + [False]
     assert not correlator.admit(report, 299.0)
     assert correlator.admit(report, 301.0)
-    assert correlator.admit(Report((("uid", "other"),), "Normal", "R", "m"), 0.0)
+    assert correlator.admit(Report("tester", (("uid", "other"),), "Normal", "R", "m"), 0.0)
 
 
 def test_creations_are_awaited() -> None:

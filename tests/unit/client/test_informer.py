@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from podnet.controlplane.api.errors import StatusError, gone, service_unavailable
 from podnet.controlplane.api.resources import PODS
@@ -171,3 +173,88 @@ async def test_a_set_shares_informers_and_starts_late_ones() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["put", "delete"]), st.sampled_from("abc")),
+        st.tuples(st.sampled_from(["close", "expire", "fail"]), st.just("")),
+    ),
+    max_size=30,
+)
+
+
+class Store:
+    """A server of one resource whose watches end as the steps say."""
+
+    def __init__(self, steps: list[tuple[str, str]]) -> None:
+        self.steps = steps
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.version = 0
+        self.log: list[tuple[int, WatchEvent]] = []
+        self.exhausted = asyncio.Event()
+
+    def step(self) -> str:
+        verb, name = self.steps.pop(0)
+        if verb == "put":
+            self.version += 1
+            uid = self.objects[name]["metadata"]["uid"] if name in self.objects else f"{name}{self.version}"
+            kind = "MODIFIED" if name in self.objects else "ADDED"
+            self.objects[name] = pod(name, self.version, uid=uid)
+            self.log.append((self.version, WatchEvent(kind, self.objects[name])))
+        elif verb == "delete" and name in self.objects:
+            self.version += 1
+            last = pod(name, self.version, uid=self.objects.pop(name)["metadata"]["uid"])
+            self.log.append((self.version, WatchEvent("DELETED", last)))
+        return verb
+
+    async def list(self, *_: Any, **__: Any) -> ObjectList:
+        return ObjectList([*self.objects.values()], str(self.version))
+
+    async def watch(self, *_: Any, resource_version: str = "", **__: Any) -> AsyncIterator[WatchEvent]:
+        seen = int(resource_version)
+        while True:
+            for version, event in [entry for entry in self.log if entry[0] > seen]:
+                seen = version
+                yield event
+            if not self.steps:
+                self.exhausted.set()
+                await asyncio.Event().wait()
+            verb = self.step()
+            if verb == "close":
+                # What happens while nobody watches must not be lost.
+                if self.steps and self.steps[0][0] in {"put", "delete"}:
+                    self.step()
+                return
+            if verb == "expire":
+                if self.steps and self.steps[0][0] in {"put", "delete"}:
+                    self.step()
+                raise gone("too old")
+            if verb == "fail":
+                raise service_unavailable("down")
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHANGES)
+def test_the_cache_and_the_handlers_end_where_the_server_is(steps: list[tuple[str, str]]) -> None:
+    async def play_out() -> None:
+        store = Store([*steps])
+        informer = Informer(store, PODS, backoff=Backoff(0.0, 0.0), jitter=lambda: 0.0)
+        told: dict[str, dict[str, Any]] = {}
+
+        def follow(key: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+            assert (key in told) == (old is not None)
+            if new is None:
+                del told[key]
+            else:
+                told[key] = new
+
+        informer.add_handler(follow)
+        task = asyncio.create_task(informer.run())
+        await asyncio.wait_for(store.exhausted.wait(), 5)
+        task.cancel()
+        await asyncio.wait({task})
+        expected = {f"ns/{name}": obj for name, obj in store.objects.items()}
+        assert dict(informer.cache) == expected == told
+
+    asyncio.run(play_out())

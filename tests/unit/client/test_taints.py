@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podnet.controlplane.client.taints import find_untolerated, toleration_seconds, tolerates
+from podnet.controlplane.client.taints import find_untolerated, tolerates, toleration_seconds
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
 

@@ -71,7 +71,9 @@ def test_candidates_are_every_address_once(last):
 
 
 def test_a_gateway_inside_the_range_is_skipped_and_outside_costs_nothing():
-    inside = ranges({"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.12", "gateway": "10.1.0.11"})
+    inside = ranges(
+        {"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.12", "gateway": "10.1.0.11"}
+    )
     assert [str(a) for _, a in candidates(inside, None)] == ["10.1.0.10", "10.1.0.12"]
     assert inside[0].size == 2
     outside = ranges({"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.12"})

@@ -136,6 +136,13 @@ async def test_delete_of_what_was_never_added(world):
     await world.ok("DEL", container="unknown", netns="/gone/y")
 
 
+@pytest.mark.parametrize("wrong", [{"nonsense": 1}, {"prevResult": {"ips": 5}}, {"mtu": "x"}, {"ipam": []}])
+async def test_delete_works_with_a_configuration_that_is_wrong_by_now(world, wrong):
+    await world.ok("ADD")
+    await world.ok("DEL", **wrong)
+    assert world.addresses == {}
+
+
 async def test_a_second_add_is_refused_and_the_first_stays_whole(world):
     first = await world.ok("ADD")
     refused = await world.refused("ADD")
@@ -232,7 +239,10 @@ async def test_second_in_a_chain(world):
     }
     result = await world.ok("ADD", prevResult=previous)
     assert [i["name"] for i in result["interfaces"]][0::3] == ["lo", "eth0"]
-    assert [(item["address"], item["interface"]) for item in result["ips"]] == [("127.0.0.1/8", 0), ("10.244.1.2/24", 3)]
+    assert [(item["address"], item["interface"]) for item in result["ips"]] == [
+        ("127.0.0.1/8", 0),
+        ("10.244.1.2/24", 3),
+    ]
     await world.ok("CHECK", prevResult=result)
     await world.ok("DEL", prevResult=result)
 
@@ -323,6 +333,18 @@ async def test_a_crash_between_reservation_and_wiring_is_reclaimed(world):
     await world.ok("ADD", container="x", **pool)
 
 
+async def test_a_rebooted_node_has_its_whole_pool(world):
+    await world.ok("ADD")
+    await world.ok("ADD", container="c2", netns="/pod2", name="other", ipam={"subnet": "10.99.0.0/24"}, bridge="br9")
+    assert world.plugin.reclaim_after_reboot() == 0
+    world.kernel.apply("", [DeleteLink(plan.host_veth("podnet", "c1", "eth0"))])
+    assert world.plugin.reclaim_after_reboot() == 0, "one link lives: the rest is for GC to tell"
+    world.kernel.apply("", [DeleteLink(plan.host_veth("other", "c2", "eth0"))])
+    assert world.plugin.reclaim_after_reboot() == 2
+    assert world.addresses == {}
+    assert (await world.ok("ADD", container="c3", netns="/pod3"))["ips"][0]["address"] == "10.244.1.3/24"
+
+
 async def test_stale_bridge_address(world):
     await world.ok("ADD")
     world.subnet_env.write_text(SUBNET.replace("10.244.1.", "10.244.7."))
@@ -356,7 +378,10 @@ async def test_a_bridge_somebody_changed_is_mended_after_a_while(world):
 
 
 async def test_an_existing_bridge_is_used(world):
-    world.kernel.apply("", [AddBridge("cni0", mac="02:00:00:00:00:77"), AddAddress("cni0", plan.ipaddress.ip_interface("10.244.1.1/24"))])
+    world.kernel.apply(
+        "",
+        [AddBridge("cni0", mac="02:00:00:00:00:77"), AddAddress("cni0", plan.ipaddress.ip_interface("10.244.1.1/24"))],
+    )
     result = await world.ok("ADD")
     assert result["interfaces"][0]["mac"] == "02:00:00:00:00:77"
 

@@ -22,7 +22,11 @@ from podnet.cni.types import (
 )
 
 RESULT = Result(
-    (Interface("cni0", "0a:58:0a:f4:01:01"), Interface("veth1", "0e:00:00:00:00:01"), Interface("eth0", "", "/run/x", 1450)),
+    (
+        Interface("cni0", "0a:58:0a:f4:01:01"),
+        Interface("veth1", "0e:00:00:00:00:01"),
+        Interface("eth0", "", "/run/x", 1450),
+    ),
     (IPConfig(ip_interface("10.244.1.5/24"), ip_address("10.244.1.1"), 2),),
     (RouteConfig(ip_network("0.0.0.0/0"), ip_address("10.244.1.1"), (("mtu", 1400),)),),
 )
@@ -59,7 +63,10 @@ addresses = st.builds(
 ) | st.builds(lambda n: ip_interface((n, 64)), st.integers(0xFD << 120, (0xFD << 120) + 2**64))
 results = st.builds(
     Result,
-    st.lists(st.builds(Interface, st.sampled_from(["eth0", "cni0"]), st.just(""), st.sampled_from(["", "/run/n"])), max_size=3).map(tuple),
+    st.lists(
+        st.builds(Interface, st.sampled_from(["eth0", "cni0"]), st.just(""), st.sampled_from(["", "/run/n"])),
+        max_size=3,
+    ).map(tuple),
     st.lists(st.builds(IPConfig, addresses, st.none(), st.none() | st.integers(0, 3)), max_size=3).map(tuple),
     st.just(()),
     st.builds(DNS, st.lists(st.just("10.96.0.10"), max_size=2).map(tuple), st.sampled_from(["", "cluster.local"])),
@@ -146,6 +153,8 @@ def conf(**fields):
         (conf(runtimeConfig={"portMapping": []}), 7, "runtimeConfig.portMapping: unknown field"),
         (conf(**{"cni.dev/valid-attachments": [{"containerID": 5}]}), 7, "valid-attachments[0].containerID"),
         ([], 7, "$: must be an object"),
+        (conf(ipMasq="no"), 7, "ipMasq: must be a boolean"),
+        (conf(ipMasq=True), 2, "ipMasq: true"),
     ],
 )
 def test_a_wrong_configuration_names_the_field(body, code, words):
@@ -157,7 +166,16 @@ def test_a_wrong_configuration_names_the_field(body, code, words):
 
 def test_defaults():
     parsed = parse_netconf(conf())
-    assert (parsed.bridge, parsed.is_default_gateway, parsed.hairpin_mode, parsed.range_sets) == ("cni0", True, True, ())
+    assert (parsed.bridge, parsed.is_default_gateway, parsed.hairpin_mode, parsed.range_sets) == (
+        "cni0",
+        True,
+        True,
+        (),
+    )
+
+
+def test_keys_reserved_for_the_spec_are_tolerated():
+    parse_netconf(conf(ipMasq=False, **{"cni.dev/something-new": 1}))
 
 
 def test_is_default_gateway_implies_gateway():

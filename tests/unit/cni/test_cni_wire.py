@@ -107,7 +107,9 @@ async def test_gc_is_alone():
             await asyncio.sleep(0.001)
             overlaps.append(list(running))
 
-    await asyncio.gather(*(one(f"c{n}") for n in range(5)), alone(), *(one(f"d{n}") for n in range(5)), alone(), one(""))
+    await asyncio.gather(
+        *(one(f"c{n}") for n in range(5)), alone(), *(one(f"d{n}") for n in range(5)), alone(), one("")
+    )
     assert overlaps == [[], [], [], []]
 
 
@@ -135,7 +137,11 @@ async def _enter(context):
 
 def _run(paths, verb="", stdin=b"", **env):
     return subprocess.run(
-        [paths.cni_bin_dir / "podnet-bridge"], input=stdin, capture_output=True, env={"CNI_COMMAND": verb} | env, check=False
+        [paths.cni_bin_dir / "podnet-bridge"],
+        input=stdin,
+        capture_output=True,
+        env={"CNI_COMMAND": verb} | env,
+        check=False,
     )
 
 
@@ -198,6 +204,11 @@ def test_the_executable_relays_both_ways(installed):
     assert dict(request.env) == {"CNI_COMMAND": "CHECK", "CNI_ARGS": "K=V;L=ü"}
 
 
+def _hang_up(listener):
+    connection, _ = listener.accept()
+    connection.close()
+
+
 def test_a_daemon_that_dies_before_it_answers(installed):
     import socket
     import threading
@@ -206,7 +217,7 @@ def test_a_daemon_that_dies_before_it_answers(installed):
     installed.cni_socket.parent.mkdir(parents=True, exist_ok=True)
     listener.bind(str(installed.cni_socket))
     listener.listen()
-    thread = threading.Thread(target=lambda: listener.accept()[0].close())
+    thread = threading.Thread(target=lambda: _hang_up(listener))
     thread.start()
     conf = b'{"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-bridge"}'
     done = _run(installed, "ADD", conf, CNI_CONTAINERID="c", CNI_NETNS="/n", CNI_IFNAME="e", CNI_PATH="/x")

@@ -56,7 +56,8 @@ class ControlPlane:
                 elif pod["status"].get("phase") == "Pending":
                     await self.set_ready(pod)
             except StatusError as error:
-                assert error.is_not_found, error
+                if not error.is_not_found:
+                    raise
 
     async def set_ready(self, pod: dict[str, Any], *, ready: bool = True) -> None:
         status = "True" if ready else "False"

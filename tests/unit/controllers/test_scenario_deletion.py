@@ -291,3 +291,133 @@ async def _account(plane: Any) -> bool:
     from podnet.controlplane.api.resources import SERVICEACCOUNTS
 
     return bool((await plane.client.list(SERVICEACCOUNTS, "default")).items)
+
+
+def config_map(name: str, *owners: dict[str, Any], namespace: str = "default", **metadata: Any) -> dict[str, Any]:
+    fields = {"name": name, "namespace": namespace, "ownerReferences": [*owners], **metadata}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": fields}
+
+
+def owned_by(obj: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    return {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        **fields,
+    }
+
+
+async def vanished(plane: Any, resource: Any, name: str, namespace: str = "") -> None:
+    async def check() -> bool:
+        try:
+            await plane.client.get(resource, name, namespace)
+        except StatusError as error:
+            return error.is_not_found
+        return False
+
+    await plane.until(check)
+
+
+async def test_a_ring_of_owners_does_not_hold_itself(plane: Any) -> None:
+    await booted(plane)
+    first = await plane.client.create(CONFIGMAPS, config_map("first"))
+    second = await plane.client.create(CONFIGMAPS, config_map("second", owned_by(first, blockOwnerDeletion=True)))
+    patch = {"metadata": {"ownerReferences": [owned_by(second, blockOwnerDeletion=True)]}}
+    await plane.client.patch(CONFIGMAPS, "first", "default", patch)
+    await plane.client.delete(CONFIGMAPS, "first", "default", propagation="Foreground")
+    await vanished(plane, CONFIGMAPS, "first", "default")
+    await vanished(plane, CONFIGMAPS, "second", "default")
+
+
+async def test_an_owner_in_another_namespace_does_not_count(plane: Any) -> None:
+    await booted(plane)
+    owner = await plane.client.create(CONFIGMAPS, config_map("owner", namespace="kube-public"))
+    await plane.client.create(CONFIGMAPS, config_map("child", owned_by(owner)))
+    await vanished(plane, CONFIGMAPS, "child", "default")
+    assert await plane.client.get(CONFIGMAPS, "owner", "kube-public")
+
+
+async def test_what_cannot_be_decided_stays(plane: Any) -> None:
+    await booted(plane)
+    uid = "11111111-1111-1111-1111-111111111111"
+    strange = {"apiVersion": "example.com/v1", "kind": "Thing", "name": "x", "uid": uid}
+    await plane.client.create(CONFIGMAPS, config_map("of-unknown-kind", strange))
+    namespaced = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "upward", "ownerReferences": [namespaced]}}
+    await plane.client.create(NODES, node)
+    # Something that is collected after them shows that they had their turn.
+    await plane.client.create(CONFIGMAPS, config_map("gone", {**namespaced, "name": "ghost"}))
+    await vanished(plane, CONFIGMAPS, "gone", "default")
+    assert await plane.client.get(CONFIGMAPS, "of-unknown-kind", "default")
+    assert await plane.client.get(NODES, "upward")
+
+
+async def test_a_lease_goes_with_its_node(plane: Any) -> None:
+    await booted(plane)
+    node = await plane.client.get(NODES, "node-1")
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "node-1", "namespace": "kube-node-lease", "ownerReferences": [owned_by(node)]},
+    }
+    await plane.client.create(LEASES, lease)
+    await plane.client.delete(NODES, "node-1")
+    await vanished(plane, LEASES, "node-1", "kube-node-lease")
+
+
+async def test_what_every_namespace_has_comes_back(plane: Any) -> None:
+    from podnet.controlplane.api.resources import SERVICEACCOUNTS
+
+    await booted(plane)
+    await plane.until(lambda: _account(plane))
+    account = await plane.client.get(SERVICEACCOUNTS, "default", "default")
+    await plane.client.delete(SERVICEACCOUNTS, "default", "default")
+
+    async def another() -> Any:
+        found = (await plane.client.list(SERVICEACCOUNTS, "default")).items
+        return found and found[0]["metadata"]["uid"] != account["metadata"]["uid"]
+
+    await plane.until(another)
+
+    async def true_certificate() -> Any:
+        found = (await plane.client.list(CONFIGMAPS, "default", field_selector="metadata.name=kube-root-ca.crt")).items
+        return found and found[0]["data"] == {"ca.crt": "-----BEGIN CERTIFICATE-----\n"}
+
+    await plane.until(true_certificate)
+    await plane.client.patch(CONFIGMAPS, "kube-root-ca.crt", "default", {"data": {"ca.crt": "forged", "more": "x"}})
+    await plane.until(true_certificate)
+
+
+async def test_an_eviction_is_called_off_when_the_taint_goes(plane: Any) -> None:
+    from podnet.controlplane.api.resources import EVENTS
+
+    await booted(plane)
+    await plane.until(lambda: _account(plane))
+    toleration = {"key": "maintenance", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3600}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "patient", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}], "tolerations": [toleration]},
+    }
+    await plane.client.create(PODS, pod)
+    await running(plane, count=1)
+    taint = {"key": "maintenance", "effect": "NoExecute"}
+    await plane.client.patch(NODES, "node-1", "", {"spec": {"taints": [taint]}})
+    hasty = {**pod, "metadata": {"name": "hasty", "namespace": "default"}}
+    hasty["spec"] = {**pod["spec"], "nodeName": "node-1", "tolerations": []}
+    await plane.client.create(PODS, hasty)
+    await vanished(plane, PODS, "hasty", "default")
+    await plane.client.patch(NODES, "node-1", "", {"spec": {"taints": None}})
+
+    async def told() -> Any:
+        events = (await plane.client.list(EVENTS, "default", field_selector="reason=TaintManagerEviction")).items
+        return {event["message"] for event in events} == {
+            "Marking for deletion Pod default/hasty",
+            "Cancelling deletion of Pod default/patient",
+        }
+
+    await plane.until(told)
+    assert await plane.client.get(PODS, "patient", "default")

@@ -129,6 +129,16 @@ async def test_a_failed_add_is_undone(node):
     assert not node.cache.exists() or list(node.cache.iterdir()) == []
 
 
+async def test_a_second_add_of_the_same_interface_is_refused_and_spares_the_first(node):
+    node.conflist("one")
+    await node.runtime.add("c1", "/n")
+    with pytest.raises(CNIRuntimeError, match="already has an interface eth0"):
+        await node.runtime.add("c1", "/n")
+    await node.runtime.add("c1", "/n", "net1")
+    assert [env["CNI_COMMAND"] for _, env, _ in node.calls()] == ["ADD", "ADD"]
+    await node.runtime.check("c1", "/n")
+
+
 async def test_one_failing_delete_does_not_spare_the_others_and_is_tried_again(node):
     node.plugin("two", DEL=FAIL)
     node.conflist("one", "two")
@@ -266,7 +276,7 @@ def conf(**fields):
     ("raw", "code", "words"),
     [
         ("[]", 7, "must be an object"),
-        (conf(nmae="x"), 7, "nmae: unknown field"),
+        (conf(nam_e="x"), 7, "nam_e: unknown field"),
         (conf(name=5), 7, "name: must be a string"),
         (conf(name=""), 7, "name: is required"),
         (conf(name="a/b"), 7, "name: invalid network name"),

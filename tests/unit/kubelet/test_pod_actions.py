@@ -129,8 +129,13 @@ CASES = [
     Case("on-failure-after-success", pod(policy="OnFailure"), (sandbox(), ended("app", 0)), kill_pod=True),
     Case("never-after-failure", pod(policy="Never"), (sandbox(), ended("app", 1)), kill_pod=True),
     Case("never-one-still-runs", pod(*TWO, policy="Never"), (sandbox(), ended("app", 1), run("log"))),
-    Case("never-with-a-dead-sandbox", pod(policy="Never"), (sandbox(ready=False), ended("app", 137))),
-    Case("on-failure-succeeded-with-a-dead-sandbox", pod(policy="OnFailure"), (sandbox(ready=False), ended("app", 0))),
+    Case("never-with-a-dead-sandbox", pod(policy="Never"), (sandbox(ready=False), ended("app", 137)), kill_pod=True),
+    Case(
+        "on-failure-succeeded-with-a-dead-sandbox",
+        pod(policy="OnFailure"),
+        (sandbox(ready=False), ended("app", 0)),
+        kill_pod=True,
+    ),
     Case(
         "on-failure-failed-with-a-dead-sandbox",
         pod(policy="OnFailure"),

@@ -14,7 +14,7 @@ from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.store.memory import MemoryStore
 from podnet.overlay.agent import OverlayConfig, run_overlay_agent
 from podnet.topology.fake import FakeKernel
-from podnet.topology.kernel import AddAddress, AddVeth, DeleteLink, DeleteRoute, SetLink
+from podnet.topology.kernel import AddAddress, AddVeth, DeleteLink, DeleteRoute, SetLink, SetSysctl
 from podnet.topology.paths import NodePaths
 
 PREFIX = "flannel.alpha.coreos.com/"
@@ -49,7 +49,9 @@ class Cluster:
 
     async def add_node(self, n, cidr=True):
         spec = {"podCIDR": f"10.244.{n}.0/24", "podCIDRs": [f"10.244.{n}.0/24"]} if cidr else {}
-        await self.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"w{n}"}, "spec": spec})
+        await self.client.create(
+            NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"w{n}"}, "spec": spec}
+        )
 
     async def node(self, n):
         return await self.client.get(NODES, f"w{n}")
@@ -119,7 +121,7 @@ async def test_nothing_happens_before_the_node_has_a_subnet(cluster):
     assert not cluster.paths(1).subnet_env.exists()
     patch = {"spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}}
     await cluster.client.patch(NODES, "w1", "", patch)
-    await until(lambda: cluster.paths(1).subnet_env.exists())
+    await until(cluster.paths(1).subnet_env.exists)
 
 
 async def test_a_node_that_goes_is_forgotten(cluster):
@@ -181,13 +183,25 @@ async def test_broken_annotations_of_a_peer_take_only_that_peer_out(cluster):
     await until(lambda: cluster.peers(1) == {"10.244.3.0/24"})
 
 
+@pytest.mark.parametrize(
+    ("all_", "eth0", "expected"), [("0", "0", "0"), ("1", "0", "2"), ("0", "1", "2"), ("2", "1", "2")]
+)
+async def test_a_strict_reverse_path_filter_is_loosened(cluster, all_, eth0, expected):
+    cluster.start(1)
+    for name, value in (("all", all_), ("eth0", eth0)):
+        cluster.kernels[1].apply("", [SetSysctl(f"net.ipv4.conf.{name}.rp_filter", value)])
+    await cluster.add_node(1)
+    await until(cluster.paths(1).subnet_env.exists)
+    assert cluster.kernels[1].sysctl("", "net.ipv4.conf.all.rp_filter") == expected
+
+
 async def test_host_gw(cluster):
     for n in (1, 2):
         cluster.start(n, mode="host-gw")
         await cluster.add_node(n)
     await until(lambda: any(str(r.gateway) == "192.168.100.2" for r in cluster.state(1).routes))
     assert cluster.state(1).link("flannel.1") is None
-    await until(lambda: cluster.paths(1).subnet_env.exists())
+    await until(cluster.paths(1).subnet_env.exists)
     assert "FLANNEL_MTU=1500" in cluster.paths(1).subnet_env.read_text()
 
 
@@ -196,7 +210,7 @@ async def test_without_masquerade_the_table_is_removed(cluster):
     await cluster.add_node(1)
     await until(lambda: cluster.kernels[1].scripts(""))
     assert "masquerade" not in cluster.kernels[1].scripts("")[-1]
-    await until(lambda: cluster.paths(1).subnet_env.exists())
+    await until(cluster.paths(1).subnet_env.exists)
     assert "FLANNEL_IPMASQ=false" in cluster.paths(1).subnet_env.read_text()
 
 

@@ -60,7 +60,12 @@ def settle(kernel, desired):
 
 
 peers = st.lists(st.integers(2, 9), unique=True, max_size=6).flatmap(
-    lambda numbers: st.tuples(*(st.sampled_from([lease(n), lease(n, f"8e:00:00:00:01:{n:02x}"), lease(n, ip=f"192.168.100.{n + 100}")]) for n in numbers))
+    lambda numbers: st.tuples(
+        *(
+            st.sampled_from([lease(n), lease(n, f"8e:00:00:00:01:{n:02x}"), lease(n, ip=f"192.168.100.{n + 100}")])
+            for n in numbers
+        )
+    )
 )
 owns = st.sampled_from([lease(1), lease(1, "8e:00:00:00:ff:01")])
 vxlans = st.builds(
@@ -71,7 +76,8 @@ vxlans = st.builds(
     st.sampled_from([1450, 1400]),
 )
 hostgws = st.builds(
-    lambda others: desired_hostgw(lease(1, backend="host-gw"), [replace(o, backend="host-gw") for o in others], "eth0"), peers
+    lambda others: desired_hostgw(lease(1, backend="host-gw"), [replace(o, backend="host-gw") for o in others], "eth0"),
+    peers,
 )
 states = vxlans | hostgws
 
@@ -94,9 +100,15 @@ def test_whatever_is_broken_is_repaired(desired, data):
     breakages = [DeleteRoute(route) for route in sorted(desired.routes, key=str)]
     breakages += [DeleteFdb(entry) for entry in sorted(desired.fdb, key=str)]
     breakages += [ReplaceFdb(replace(entry, mac="8e:00:00:00:99:99")) for entry in sorted(desired.fdb, key=str)]
-    breakages += [ReplaceNeighbour(replace(item, mac="8e:00:00:00:98:98")) for item in sorted(desired.neighbours, key=str)]
+    breakages += [
+        ReplaceNeighbour(replace(item, mac="8e:00:00:00:98:98")) for item in sorted(desired.neighbours, key=str)
+    ]
     if desired.device is not None:
-        breakages += [DeleteLink("flannel.1"), SetLink("flannel.1", mtu=1300), SetLink("flannel.1", mac="8e:00:00:00:aa:aa")]
+        breakages += [
+            DeleteLink("flannel.1"),
+            SetLink("flannel.1", mtu=1300),
+            SetLink("flannel.1", mac="8e:00:00:00:aa:aa"),
+        ]
         breakages += [SetLink("flannel.1", up=False), AddAddress("flannel.1", IPv4Interface("10.9.9.9/32"))]
     if not breakages:
         return
@@ -112,6 +124,9 @@ def test_nothing_of_others_is_touched():
         [
             ReplaceRoute(Route(IPv4Network("0.0.0.0/0"), "eth0", gateway=IPv4Address("192.168.100.1"))),
             ReplaceRoute(Route(IPv4Network("10.9.0.0/16"), "eth0", gateway=IPv4Address("192.168.100.7"))),
+            ReplaceRoute(
+                Route(IPv4Network("10.244.99.0/24"), "eth0", gateway=IPv4Address("192.168.100.7"), protocol=3)
+            ),
             AddVxlan("vxlan9", 9, IPv4Address("192.168.100.11"), "eth0", port=4789),
             ReplaceNeighbour(Neighbour("eth0", IPv4Address("192.168.100.7"), "8e:00:00:00:00:77")),
         ],
@@ -125,7 +140,8 @@ def test_nothing_of_others_is_touched():
 def test_three_entries_a_peer():
     desired = desired_vxlan(lease(1), [lease(1), lease(2), lease(3)], PARAMS)
     assert desired.routes == {
-        Route(IPv4Network(f"10.244.{n}.0/24"), "flannel.1", gateway=IPv4Address(f"10.244.{n}.0"), onlink=True) for n in (2, 3)
+        Route(IPv4Network(f"10.244.{n}.0/24"), "flannel.1", gateway=IPv4Address(f"10.244.{n}.0"), onlink=True)
+        for n in (2, 3)
     }
     assert desired.neighbours == {
         Neighbour("flannel.1", IPv4Address(f"10.244.{n}.0"), f"8e:00:00:00:00:0{n}") for n in (2, 3)

@@ -66,7 +66,12 @@ def test_a_lease():
 )
 def test_a_broken_node_has_no_lease_and_breaks_nobody(broken):
     assert parse_lease(broken) is None
-    assert [lease.node for lease in parse_leases([broken, node("w2", "10.244.2.0/24", backend_data='{"VNI":1,"VtepMAC":"8e:1f:00:00:00:02"}')])] == ["w2"]
+    assert [
+        lease.node
+        for lease in parse_leases(
+            [broken, node("w2", "10.244.2.0/24", backend_data='{"VNI":1,"VtepMAC":"8e:1f:00:00:00:02"}')]
+        )
+    ] == ["w2"]
 
 
 def test_the_overwrite_annotation_wins():
@@ -103,7 +108,10 @@ leases = st.builds(
 
 @given(leases)
 def test_parse_inverts_render(lease):
-    body = {"metadata": {"name": "w1", "annotations": render_annotations(lease)}, "spec": {"podCIDR": str(lease.pod_cidr)}}
+    body = {
+        "metadata": {"name": "w1", "annotations": render_annotations(lease)},
+        "spec": {"podCIDR": str(lease.pod_cidr)},
+    }
     assert parse_lease(body) == lease
     assert annotation_patch(body, lease) is None
 
@@ -123,7 +131,13 @@ def test_host_gw_publishes_no_backend_data():
 
 @pytest.mark.parametrize(
     ("mac", "ok"),
-    [("8e:1f:00:00:00:01", True), ("8E:1F:00:00:00:01", False), ("01:00:00:00:00:01", False), ("", False), (None, False)],
+    [
+        ("8e:1f:00:00:00:01", True),
+        ("8E:1F:00:00:00:01", False),
+        ("01:00:00:00:00:01", False),
+        ("", False),
+        (None, False),
+    ],
 )
 def test_macs(mac, ok):
     assert valid_mac(mac) is ok
@@ -142,7 +156,11 @@ def test_subnet_env():
 def test_the_condition_is_set_once():
     patch = network_condition_patch(node(), now="2026-01-01T00:00:00Z")
     (condition,) = patch["status"]["conditions"]
-    assert (condition["type"], condition["status"], condition["reason"]) == ("NetworkUnavailable", "False", "FlannelIsUp")
+    assert (condition["type"], condition["status"], condition["reason"]) == (
+        "NetworkUnavailable",
+        "False",
+        "FlannelIsUp",
+    )
     assert network_condition_patch(node() | {"status": {"conditions": [condition]}}, now="x") is None
     down = condition | {"status": "True"}
     assert network_condition_patch(node() | {"status": {"conditions": [down]}}, now="x") is not None
@@ -155,5 +173,9 @@ def test_masquerade_spares_pods_nodes_and_listed_networks():
         [IPv4Network("172.16.0.0/24")],
     )
     assert "elements = { 10.244.0.0/16, 172.16.0.0/24, 192.168.100.11, 192.168.100.12 }" in script
-    assert script.index("ip saddr != 10.244.0.0/16 return") < script.index("ip daddr @cluster return") < script.index("masquerade")
+    assert (
+        script.index("ip saddr != 10.244.0.0/16 return")
+        < script.index("ip daddr @cluster return")
+        < script.index("masquerade")
+    )
     assert script.startswith(render_no_masquerade()), "one transaction replaces what was there"

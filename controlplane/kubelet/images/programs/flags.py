@@ -6,7 +6,10 @@ Pure. argparse would do, but costs 15 ms to import in an executed `connect`, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # as typing's, whose import alone is half the start of `connect`
+if TYPE_CHECKING:
+    from typing import Any
 
 TRUE = ("1", "t", "T", "true", "TRUE", "True")
 FALSE = ("0", "f", "F", "false", "FALSE", "False")

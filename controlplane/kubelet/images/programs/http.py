@@ -175,6 +175,18 @@ class BodyReader:
             at += size + 2
 
 
+def reason(status: int) -> str:
+    """The phrase of a status code."""
+    with contextlib.suppress(ValueError):
+        return HTTPStatus(status).phrase
+    return "status code " + str(status)
+
+
+def plain_refusal(error: BadRequestError) -> Response:
+    """As Go's net/http."""
+    return Response(error.status, f"{error.status} {reason(error.status)}: {error}".encode())
+
+
 class Connection(asyncio.Protocol):
     """One connection: requests are answered one after the other, in order."""
 
@@ -200,6 +212,7 @@ class Connection(asyncio.Protocol):
         self._last_s = time.monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # a reset by the peer ends a connection as its close does
         self._server.connections.discard(self)
         self._drained.set()
         if self._task is not None:
@@ -213,7 +226,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ended = True
-        return self._task is not None  # keep our half open until the answer is out
+        return self._task is not None or bool(self._data)  # keep our half open until the answers are out
 
     def data_received(self, data: bytes) -> None:
         self._data += data
@@ -247,6 +260,8 @@ class Connection(asyncio.Protocol):
         if request is None:
             if len(self._data) > MAX_HEADER_BYTES and self._request is None:
                 self._refuse(BadRequestError(431, "header too large"))
+            elif self._ended:
+                self.close()
             return
         try:
             answer = self._server.handler(request)
@@ -299,10 +314,10 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
         self._last_s = time.monotonic()
-        if self._ended:
-            self.close()
-        elif self._data:
+        if self._data:
             self._continue()
+        elif self._ended:
+            self.close()
 
     def _head(self, request: Request, response: Response) -> tuple[bytes, bool]:
         """The response's head, and whether the connection stays."""
@@ -342,7 +357,7 @@ class Connection(asyncio.Protocol):
         path, offset, length = response.file
         head, keep = self._head(request, response)
         self._transport.write(head)
-        with open(path, "rb") as file:
+        with open(path, "rb") as file:  # noqa: ASYNC230 - a page cache read; a thread would cost more
             file.seek(offset)
             while length > 0 and not self._transport.is_closing():
                 data = file.read(min(FILE_CHUNK_BYTES, length))
@@ -380,7 +395,7 @@ class Server:
     headers: tuple[tuple[str, str], ...] = ()
     log: Log | None = None
     says_keep_alive: bool = False
-    refusal: Callable[[BadRequestError], Response] = field(default=lambda error: plain_refusal(error))
+    refusal: Callable[[BadRequestError], Response] = plain_refusal
     connections: set[Connection] = field(default_factory=set)
     closing: bool = False
     expirer: asyncio.Task[None] | None = None
@@ -419,18 +434,6 @@ class Server:
                 if connection.idle:
                     connection.close()
             await asyncio.sleep(0.01)
-
-
-def plain_refusal(error: BadRequestError) -> Response:
-    """As Go's net/http."""
-    return Response(error.status, f"{error.status} {reason(error.status)}: {error}".encode())
-
-
-def reason(status: int) -> str:
-    """The phrase of a status code."""
-    with contextlib.suppress(ValueError):
-        return HTTPStatus(status).phrase
-    return "status code " + str(status)
 
 
 def listening_socket(host: str | None, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:

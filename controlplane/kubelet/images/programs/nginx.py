@@ -123,6 +123,7 @@ def _directive(words: list[str], block: object, ignored: set[str], name: str) ->
 
 def error_page(status: int, request: Request) -> Response:
     """Nginx's own pages: `<center><h1>404 Not Found</h1></center>`."""
+    del request
     title = f"{status} {_TITLES.get(status) or http.reason(status)}"
     page = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
@@ -240,6 +241,7 @@ def main(argv: list[str]) -> int:
 
 async def _serve(sites: list[Site]) -> None:
     stop = http.stop_event((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as PID 1 it inherits orphans: the kernel reaps them
     server = Server(
         lambda request: answer(sites, request),
         headers=(("Server", f"nginx/{VERSION}"),),

@@ -54,7 +54,7 @@ def decode_answers(data: bytes) -> tuple[int, list[tuple[str, str, str]]]:
         at += 10
         raw = data[at : at + size]
         if kind in (1, 28):
-            value = str(ipaddress.ip_address(raw))
+            value = str(ipaddress.ip_address(bytes(raw)))
         elif kind in (5, 12):
             value = read_name(data, at)[0]
         elif kind == 33:

@@ -39,6 +39,7 @@ async def _serve(
     tls: tuple[str, str] | None,
 ) -> None:
     stop = http.stop_event(stop_signals)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as PID 1 it inherits orphans: the kernel reaps them
     listener = await server.listen(host, port, tls=http.tls_context(*tls) if tls else None)
     if started:
         print(started, file=sys.stderr, flush=True)

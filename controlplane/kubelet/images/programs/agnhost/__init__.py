@@ -28,7 +28,21 @@ SUBCOMMANDS = {
     "tcp-reset": "tcp_reset",
     "test-webserver": "test_webserver",
 }
-UNSUPPORTED = ["audit-proxy", "crd-conversion-webhook", "fake-gitserver", "grpc-health-checking", "guestbook", "inclusterclient", "mounttest", "net", "nettest", "openidmetadata", "resource-consumer-controller", "sample-device-plugin", "webhook"]
+UNSUPPORTED = [
+    "audit-proxy",
+    "crd-conversion-webhook",
+    "fake-gitserver",
+    "grpc-health-checking",
+    "guestbook",
+    "inclusterclient",
+    "mounttest",
+    "net",
+    "nettest",
+    "openidmetadata",
+    "resource-consumer-controller",
+    "sample-device-plugin",
+    "webhook",
+]
 
 
 def main(argv: list[str]) -> int:

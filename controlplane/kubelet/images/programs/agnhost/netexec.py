@@ -16,8 +16,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from podnet.controlplane.kubelet.images.programs import http
 from podnet.controlplane.kubelet.images.programs.agnhost import dial
@@ -27,6 +28,7 @@ from podnet.controlplane.kubelet.images.programs.http import Request, Response, 
 MAX_DATAGRAM_BYTES = 2048
 UPLOADS = "/uploads"
 _SCTP = 132
+Answer: TypeAlias = Response | Awaitable[Response]
 _DEFAULTS = {
     "http-port": 8080,
     "udp-port": 8081,
@@ -59,7 +61,7 @@ class Handlers:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._paths: dict[str, Callable[[Request], object]] = {
+        self._paths: dict[str, Callable[[Request], Answer]] = {
             "/": self.root,
             "/clientip": self.client_ip,
             "/header": self.header,
@@ -76,7 +78,7 @@ class Handlers:
             "/upload": self.upload,
         }
 
-    def answer(self, request: Request) -> object:
+    def answer(self, request: Request) -> Answer:
         """Go's mux: an exact path, else `/`."""
         _log(f"{request.method} {request.target}")
         if self._state.override:
@@ -277,7 +279,7 @@ async def _serve(values: dict[str, object]) -> int:
     state = State(override=str(values["http-override"]))
     stop = http.stop_event((signal.SIGTERM,))
     handlers = Handlers(state)
-    server = Server(handlers.answer)  # type: ignore[arg-type] - a table of handlers, some of them coroutines
+    server = Server(handlers.answer)
     tls = None
     if values["tls-cert-file"]:
         tls = http.tls_context(str(values["tls-cert-file"]), str(values["tls-private-key-file"]))
@@ -303,7 +305,8 @@ async def _serve(values: dict[str, object]) -> int:
 async def serve_datagrams(addresses: str, port: int) -> None:
     """Listen on these addresses (comma separated), or on all."""
     loop = asyncio.get_running_loop()
-    for address in [part for part in addresses.split(",") if part] or [None]:
+    given: list[str | None] = [part for part in addresses.split(",") if part]
+    for address in given or [None]:
         sock = http.listening_socket(address, port, socket.SOCK_DGRAM)
         await loop.create_datagram_endpoint(Datagrams, sock=sock)
         _log(f"Started UDP server on port {address or ''} {port}")
