@@ -41,7 +41,7 @@ from podnet.cni.types import (
     Result,
     render_result,
 )
-from podnet.topology.kernel import DeleteLink, Kernel, KernelError, Netns, SetSysctl
+from podnet.topology.kernel import AddVeth, DeleteLink, Kernel, KernelError, Netns, SetSysctl
 
 RemoveLinks = Callable[[Sequence[str]], Awaitable[None]]
 
@@ -150,31 +150,43 @@ class Plugin:
     ) -> None:
         kernel, node = self._node.kernel, self._node.netns
         try:
-            kernel.apply(node, wiring.node)
+            self._wire_node(wiring, conf, attachment)
         except KernelError as error:
             if not error.is_not_found:
-                raise self._veth_error(error, conf, attachment) from error
+                raise
             # The bridge we remembered is gone: somebody deleted it. Build it again, once.
             self._bridges.clear()
             self._ensure_bridge(conf, allocations, mtu)
-            kernel.apply(node, wiring.node)
+            self._wire_node(wiring, conf, attachment)
         try:
             kernel.apply(attachment.netns, wiring.pod)
         except BaseException:
-            with contextlib.suppress(KernelError):
-                kernel.apply(node, [DeleteLink(plan.host_veth(conf.name, attachment.container_id, attachment.ifname))])
+            self._unwire(node, conf, attachment)
             raise
 
-    def _veth_error(self, error: KernelError, conf: NetConf, attachment: Attachment) -> CNIError | KernelError:
-        if not error.is_exists:
-            return error
+    def _wire_node(self, wiring: plan.Wiring, conf: NetConf, attachment: Attachment) -> None:
+        try:
+            self._node.kernel.apply(self._node.netns, wiring.node)
+        except KernelError as error:
+            if error.is_exists and isinstance(error.op, AddVeth):
+                raise self._veth_error(conf, attachment) from error
+            # Part of it may stand: a link without what belongs to it.
+            self._unwire(self._node.netns, conf, attachment)
+            raise
+
+    def _unwire(self, node: Netns, conf: NetConf, attachment: Attachment) -> None:
         name = plan.host_veth(conf.name, attachment.container_id, attachment.ifname)
-        taken = attachment.ifname
+        with contextlib.suppress(KernelError):
+            self._node.kernel.apply(node, [DeleteLink(name)])
+
+    def _veth_error(self, conf: NetConf, attachment: Attachment) -> CNIError:
+        """Which of the two names was taken."""
         with contextlib.suppress(KernelError):
             if self._node.kernel.observe(attachment.netns).link(attachment.ifname) is None:
-                taken = f"{name} (the host's end)"
-        msg = f"container veth name {attachment.ifname!r} already exists" if taken == attachment.ifname else ""
-        return CNIError(ALREADY_EXISTS, msg or f"interface {taken} already exists", f"in {attachment.netns}")
+                name = plan.host_veth(conf.name, attachment.container_id, attachment.ifname)
+                return CNIError(ALREADY_EXISTS, f"interface {name!r} (the host's end) already exists")
+        msg = f"container veth name {attachment.ifname!r} already exists"
+        return CNIError(ALREADY_EXISTS, msg, f"in {attachment.netns}")
 
     def _ensure_bridge(self, conf: NetConf, allocations: Sequence[Allocation], mtu: int) -> str:
         """Make the bridge right; its MAC. Looking costs a dump of the node's links, so what was right a moment ago is

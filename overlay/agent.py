@@ -40,7 +40,7 @@ from podnet.overlay.lease import (
     parse_leases,
     render_subnet_env,
 )
-from podnet.overlay.masquerade import render_masquerade, render_no_masquerade
+from podnet.overlay.masquerade import TABLE, render_masquerade, render_no_masquerade
 from podnet.overlay.types import OverlayState, Owned
 from podnet.overlay.vxlan import OVERHEAD, VxlanParams, desired_vxlan, device_name
 from podnet.topology.kernel import Kernel, KernelError, Netns, NetnsState, SetSysctl
@@ -101,7 +101,7 @@ class _Agent:
         self._dirty = asyncio.Event()
         self._failures = 0
         self._waiting_for = ""
-        self._masquerade = ""
+        self._masquerade = ("", "")
         self._has_ipv6 = _has_ipv6(kernel, config.netns)
 
     def node_changed(self, _key: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
@@ -121,8 +121,7 @@ class _Agent:
                 # Nodes come in bursts; what else changes in this moment is taken along.
                 await asyncio.sleep(self._config.min_interval_s)
             except TimeoutError:
-                # The table may have been deleted by hand: a resync writes it whatever we remember.
-                self._masquerade = ""
+                continue  # nothing changed that we heard of: time to look again
 
     async def _pass_or_retry(self) -> float:
         """One pass; how long to wait for a change before the next."""
@@ -155,7 +154,8 @@ class _Agent:
         patch = annotation_patch(own_node, own)
         if patch is not None:
             await self._client.patch(NODES, config.node_name, "", patch)
-        leases = parse_leases([node for node in nodes if node is not own_node])
+        others = [node for node in nodes if node is not own_node]
+        leases = parse_leases(others, IPv4Network(config.pod_cidr))
         desired = desired_state(config, own, leases, observed, device, mtu)
         owned = Owned(device_name(config.vni), device, IPv4Network(config.pod_cidr))
         ops = [op for op in diff_overlay(observed, desired, owned) if self._has_ipv6 or not isinstance(op, SetSysctl)]
@@ -194,9 +194,17 @@ class _Agent:
             addresses = {IPv4Address(config.node_ip), *node_addresses(nodes)}
             direct = [IPv4Network(network) for network in config.node_cidr]
             script = render_masquerade(IPv4Network(config.pod_cidr), addresses, direct)
-        if script != self._masquerade:
+        if (script, self._listed()) != self._masquerade:
             self._kernel.nft(config.netns, script)
-            self._masquerade = script
+            self._masquerade = (script, self._listed())
+
+    def _listed(self) -> str:
+        """The table as the kernel has it now. Compared with what it was right after we wrote it, it shows whether
+        somebody changed it, whatever nft's own way of printing rules."""
+        try:
+            return self._kernel.nft(self._config.netns, f"list table ip {TABLE}\n")
+        except KernelError:
+            return ""
 
     def _write_subnet_env(self, pod_cidr: IPv4Network, mtu: int) -> None:
         config = self._config
@@ -243,9 +251,13 @@ def own_lease(
 def desired_state(
     config: OverlayConfig, own: Lease, leases: Sequence[Lease], observed: NetnsState, device: str, mtu: int
 ) -> OverlayState:
-    """What the configured mode wants."""
+    """What the configured mode wants. A peer that claims what is ours is left out."""
     peers = [
-        lease for lease in leases if not lease.pod_cidr.overlaps(own.pod_cidr) and lease.public_ip != own.public_ip
+        lease
+        for lease in leases
+        if not lease.pod_cidr.overlaps(own.pod_cidr)
+        and lease.public_ip != own.public_ip
+        and (not lease.vtep_mac or lease.vtep_mac != own.vtep_mac)
     ]
     if config.mode == "host-gw":
         return desired_hostgw(own, peers, device)

@@ -85,24 +85,35 @@ def parse_lease(node: Mapping[str, Any]) -> Lease | None:
         public_ip = IPv4Address(annotations.get(PUBLIC_IP_OVERWRITE) or annotations.get(PUBLIC_IP, ""))
     except ValueError:
         return None
+    # One entry that the kernel refuses would hold up those of every other node.
+    if public_ip.is_multicast or public_ip.is_unspecified or public_ip.is_loopback or public_ip.is_reserved:
+        return None
     vni, mac = parse_backend_data(annotations)
     if pod_cidr is None or not backend or (backend == "vxlan" and not (vni and mac)):
         return None
     return Lease(node["metadata"]["name"], pod_cidr, public_ip, mac, vni, backend)
 
 
-def parse_leases(nodes: Iterable[Mapping[str, Any]]) -> tuple[Lease, ...]:
-    """All leases, by node name. Where two nodes claim overlapping subnets, or one VTEP MAC, the first by name keeps it:
-    everybody decides alike, and no entry flaps."""
+def parse_leases(nodes: Iterable[Mapping[str, Any]], pod_network: IPv4Network | None = None) -> tuple[Lease, ...]:
+    """All leases inside the pod network, by node name. Where two nodes claim overlapping subnets, or one VTEP MAC, the
+    older node keeps it: everybody decides alike, no entry flaps, and a newcomer takes nothing away."""
     leases: list[Lease] = []
-    for lease in sorted(filter(None, map(parse_lease, nodes)), key=lambda item: item.node):
+    for node in sorted(nodes, key=_seniority):
+        lease = parse_lease(node)
+        if lease is None or (pod_network is not None and not lease.pod_cidr.subnet_of(pod_network)):
+            continue
         rivals = (
             other.pod_cidr.overlaps(lease.pod_cidr) or (lease.vtep_mac and other.vtep_mac == lease.vtep_mac)
             for other in leases
         )
         if not any(rivals):
             leases.append(lease)
-    return tuple(leases)
+    return tuple(sorted(leases, key=lambda lease: lease.node))
+
+
+def _seniority(node: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = node["metadata"]
+    return str(metadata.get("creationTimestamp") or ""), str(metadata["name"])
 
 
 def render_annotations(lease: Lease) -> dict[str, str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from podnet.topology.kernel import KernelError
 
+RATE_MIN_BIT_S, RATE_MAX_BIT_S = 8_000, 10**13
+DELAY_MAX_MS = 10_000
 _PARTS = 10_000
 NO_NETEM = (
     "delay needs the netem queue, which this kernel does not have (CONFIG_NET_SCH_NETEM, module sch_netem; "
@@ -31,6 +33,17 @@ class LinkState:
     loss_percent: float
     a_interface: str
     b_interface: str
+
+
+def shape_problem(rate_bit_s: float, delay_ms: float, loss_percent: float) -> str:
+    """What is wrong with the shape wished for a cable, or nothing. Not-a-number is outside every range."""
+    if not (rate_bit_s == 0 or RATE_MIN_BIT_S <= rate_bit_s <= RATE_MAX_BIT_S):
+        return f"the rate must be 0 (no limit) or from 8kbit to 10Tbit, not {rate_bit_s} bit/s"
+    if not 0 <= delay_ms <= DELAY_MAX_MS:
+        return f"the delay must be from 0 to 10s, not {delay_ms} ms"
+    if not 0 <= loss_percent <= 100:
+        return f"the loss must be from 0% to 100%, not {loss_percent}%"
+    return ""
 
 
 def loss_table(ifname: str) -> str:

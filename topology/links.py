@@ -11,15 +11,11 @@ with the whole name as its alias.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_network
 from typing import Any
 
-import mininet.link
-
 from podnet.topology.kernel import (
-    MAX_IFNAME,
     AddAddress,
     AddVeth,
     Kernel,
@@ -31,11 +27,11 @@ from podnet.topology.kernel import (
     SetLink,
     SetSysctl,
 )
+from podnet.topology.mininet_modules import mininet
+from podnet.topology.naming import port_name
 from podnet.topology.spec.types import ClusterSpec, HostRoute
 
 UPLINK = "eth0"
-_TAKEN = frozenset({"lo", "all", "default"})
-_HASH_CHARS = 4
 _DEFAULT_ROUTE = IPv4Network("0.0.0.0/0")
 
 # What a cluster node needs before anything else runs on it. Redirects off: a node that routes for its pods must not
@@ -48,24 +44,6 @@ NODE_SYSCTLS: tuple[tuple[str, str], ...] = (
     ("net.ipv4.conf.default.send_redirects", "0"),
     ("net.bridge.bridge-nf-call-iptables", "1"),
 )
-
-
-def port_name(machine: str) -> str:
-    """The switch's end of a machine's cable: the machine's name, or the most of it that fits and four hex digits."""
-    if len(machine) <= MAX_IFNAME and machine not in _TAKEN:
-        return machine
-    return _hashed(machine)
-
-
-def trunk_name(here: str, there: str) -> str:
-    """The end at `here` of the cable to another switch. No machine's name holds a '_'."""
-    name = f"{here}_{there}"
-    return name if len(name) <= MAX_IFNAME else _hashed(name)
-
-
-def _hashed(name: str) -> str:
-    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_CHARS]
-    return f"{name[: MAX_IFNAME - _HASH_CHARS - 1]}_{digest}"
 
 
 def mac_of(ip: IPv4Address) -> str:

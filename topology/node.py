@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
-import mininet.node
-
 from podnet.topology.kernel import Kernel, KernelError
 from podnet.topology.linux import exec as linux_exec
 from podnet.topology.linux.syscalls import CLONE_NEWUTS, MS_BIND, mount, sethostname, setns, unshare
+from podnet.topology.mininet_modules import mininet
 from podnet.topology.spec.types import HostSpec, NodeSpec, Role
 
 _CLONE_FS = 0x00000200

@@ -12,9 +12,8 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-import mininet.node
-
 from podnet.topology.kernel import AddBridge, DeleteLink, Kernel, KernelError, SetLink
+from podnet.topology.mininet_modules import mininet
 from podnet.topology.node import UnderlayError
 from podnet.topology.spec.types import SwitchSpec
 

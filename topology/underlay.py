@@ -27,13 +27,12 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, Self
 
-import mininet.net
-
 from podnet.topology import faults, links, switches
 from podnet.topology.interfaces import Interface, points
 from podnet.topology.kernel import AddAddress, AddVeth, DeleteLink, Kernel, KernelError, SetLink
-from podnet.topology.links import UPLINK, End, KernelIntf, KernelLink, port_name, trunk_name
-from podnet.topology.mininet_log import forward_mininet_log
+from podnet.topology.links import UPLINK, End, KernelIntf, KernelLink
+from podnet.topology.mininet_modules import forward_mininet_log, mininet
+from podnet.topology.naming import port_name, trunk_name
 from podnet.topology.node import Machine, Node, OutsideHost, UnderlayError
 from podnet.topology.spec.types import ClusterSpec, HostSpec, LinkSpec, NodeSpec, SwitchSpec
 
@@ -354,8 +353,9 @@ class Underlay:
             delay_ms=now.delay_ms if delay_ms is None else delay_ms,
             loss_percent=now.loss_percent if loss_percent is None else loss_percent,
         )
-        if min(wanted.rate_bit_s, wanted.delay_ms, wanted.loss_percent) < 0 or wanted.loss_percent > 100:
-            raise UnderlayError("rate, delay and loss are positive, and loss at most 100%")
+        problem = faults.shape_problem(wanted.rate_bit_s, wanted.delay_ms, wanted.loss_percent)
+        if problem:
+            raise UnderlayError(problem)
         if wanted != now:
             self._shape(wanted)
         if up is not None:

@@ -39,6 +39,7 @@ SYSTEM_PRIORITIES = {
 
 async def ensure_bootstrap(registry: Registry, *, advertise_address: str, port: int) -> None:
     """Create what is missing."""
+    await registry.cache.wait_fresh()
     for name in SYSTEM_NAMESPACES:
         await _ensure(registry, NAMESPACES, "", {"metadata": {"name": name}})
         # The controller does this for every other namespace; here it would only make the first pod wait.

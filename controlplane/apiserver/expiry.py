@@ -28,6 +28,7 @@ def last_seen(event: Object) -> float:
 
 async def expire_events(registry: Registry) -> int:
     """Delete the events whose time is over; returns how many."""
+    await registry.cache.wait_fresh()
     horizon, count = registry.clock() - EVENT_TTL_S, 0
     for event in registry.objects(EVENTS):
         if last_seen(event) < horizon:

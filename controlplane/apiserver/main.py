@@ -37,6 +37,8 @@ log = logging.getLogger("apiserver")
 SHUTDOWN_S = 2.0
 COMPACTION_INTERVAL_S = 300.0
 """History older than this many seconds is forgotten, as upstream's compactor does."""
+BOOTSTRAP_INTERVAL_S = 10.0
+"""How often it is made sure that the objects of the cluster's birth are there (upstream: 10 s)."""
 BACKLOG = 1024
 DEFAULT_PORT = 6443
 
@@ -44,7 +46,14 @@ DEFAULT_PORT = 6443
 def serve_apiserver(config: APIServerConfig) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight and return."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_apiserver(config))
+        try:
+            runner.run(run_apiserver(config))
+        except CannotStartError as error:
+            raise SystemExit(f"kube-apiserver: {error}") from None
+
+
+class CannotStartError(Exception):
+    """Something outside is in the way: a taken address, a missing file, a store that cannot be opened."""
 
 
 async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | None = None) -> None:
@@ -54,7 +63,12 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(RuntimeError, ValueError):  # not the main thread: the caller cancels instead
             loop.add_signal_handler(number, stop.set)
-    store = open_store(config.store_driver, config.store_dir)
+    listeners = open_listeners(config)
+    try:
+        context = server_tls(config.pki_dir)
+        store = open_store(config.store_driver, config.store_dir)
+    except (OSError, StoreError) as error:
+        raise CannotStartError(str(error)) from error
     registry = Registry(
         store,
         service_cidr=config.service_cidr,
@@ -68,14 +82,14 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
         await ensure_bootstrap(registry, advertise_address=config.advertise_address, port=listen_port(config))
         api.ready = True
         await runner.setup()
-        for listener in open_listeners(config):
-            await web.SockSite(runner, listener, ssl_context=server_tls(config.pki_dir), backlog=BACKLOG).start()
+        for listener in listeners:
+            await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
         gc.collect()
         gc.freeze()
         log.info("serving", extra={"bind": config.bind, "revision": registry.cache.revision})
         if started is not None:
             started.set()
-        await _until_stopped(stop, registry, store)
+        await _until_stopped(stop, registry, store, config)
     finally:
         await registry.stop()
         await runner.cleanup()
@@ -93,19 +107,30 @@ def build_server(registry: Registry, config: APIServerConfig) -> APIServer:
     return APIServer(registry, authenticator, tokens=issuer, streams=streams, external_address=address)
 
 
-async def _until_stopped(stop: asyncio.Event, registry: Registry, store: Store) -> None:
-    """Wait for the signal; compact meanwhile; a store whose watch broke ends the process, which is started again."""
+async def _until_stopped(stop: asyncio.Event, registry: Registry, store: Store, config: APIServerConfig) -> None:
+    """Wait for the signal and keep house meanwhile; a store whose watch broke ends the process, which is started again."""
     stopping = asyncio.create_task(stop.wait())
+    keeping = asyncio.create_task(_keep_bootstrap(registry, config))
     forgetting = asyncio.create_task(_forget_for_ever(registry, store))
     watching = asyncio.ensure_future(registry.cache.failed) if registry.cache.failed is not None else stopping
     try:
-        done, _ = await asyncio.wait({stopping, forgetting, watching}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({stopping, forgetting, keeping, watching}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (stopping, forgetting):
+        for task in (stopping, forgetting, keeping):
             task.cancel()
-        await asyncio.gather(stopping, forgetting, return_exceptions=True)
+        await asyncio.gather(stopping, forgetting, keeping, return_exceptions=True)
+
+
+async def _keep_bootstrap(registry: Registry, config: APIServerConfig) -> None:
+    """`kubectl delete all --all` takes the `kubernetes` Service, too: it comes back, as upstream's reconciler has it."""
+    while True:
+        await asyncio.sleep(BOOTSTRAP_INTERVAL_S)
+        try:
+            await ensure_bootstrap(registry, advertise_address=config.advertise_address, port=listen_port(config))
+        except (StoreError, StatusError):
+            log.exception("bootstrap objects are not complete")
 
 
 async def _forget_for_ever(registry: Registry, store: Store) -> None:
@@ -133,7 +158,11 @@ def open_listeners(config: APIServerConfig) -> list[socket.socket]:
     for host, port in config.bind:
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise CannotStartError(f"cannot listen on {host}:{port}: {error.strerror}") from None
         listener.setblocking(False)
         listeners.append(listener)
     for descriptor in config.inherited_fds:

@@ -80,7 +80,13 @@ class Controller:
                 self.queue.add_after(key, max(result.requeue_after_s, 0.001))
 
 
-async def supervise(name: str, loop: Callable[[], Awaitable[None]], *, backoff: Backoff = LOOP_RESTART) -> None:
+async def supervise(
+    name: str,
+    loop: Callable[[], Awaitable[None]],
+    *,
+    backoff: Backoff = LOOP_RESTART,
+    jitter: Callable[[], float] = random.random,
+) -> None:
     """Run `loop()` again whenever it crashes or returns, with back-off; ends only by cancellation."""
     failures = 0
     clock = asyncio.get_running_loop().time
@@ -99,7 +105,7 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], *, backoff: 
         log.error("%s ended; starting it again", name, exc_info=error)
         # A loop that ran for a while earned a fresh start.
         failures = 0 if clock() - started > backoff.max_s else failures + 1
-        await asyncio.sleep(backoff.delay_s(failures, random.random()))
+        await asyncio.sleep(backoff.delay_s(failures, jitter()))
 
 
 async def _run(loop: Callable[[], Awaitable[None]]) -> None:

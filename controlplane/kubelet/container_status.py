@@ -166,9 +166,13 @@ def _is_ready(
     if facts.is_init and not pod_spec.is_restartable_init(spec):
         # An ordinary init container is "ready" once it has completed.
         return newest.state is ContainerState.EXITED and newest.exit_code == 0
-    if newest.state is not ContainerState.RUNNING or not started:
+    if newest.state is not ContainerState.RUNNING or not started or _is_ephemeral(facts.pod, spec):
         return False
     return "readinessProbe" not in spec or probes.get(newest.id, ProbeResults()).readiness is True
+
+
+def _is_ephemeral(pod: Object, spec: Mapping[str, Any]) -> bool:
+    return any(container["name"] == spec["name"] for container in pod_spec.ephemeral_containers(pod))
 
 
 def _volume_mounts(spec: Mapping[str, Any]) -> list[dict[str, Any]]:

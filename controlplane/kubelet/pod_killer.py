@@ -68,7 +68,8 @@ class PodKiller:
         """How long the hook took."""
         clock: Callable[[], float] = asyncio.get_running_loop().time
         begun = clock()
-        ip = ((pod.get("status") or {}).get("podIP")) or self._context.config.node_ip
+        ips = self._context.cache.get(pod_spec.uid(pod)).ips
+        ip = ips[0] if ips else self._context.config.node_ip
         try:
             await run_hook(self._context.runtime, handler, spec, status.id, ip, grace_s)
         except (HookError, TimeoutError) as error:

@@ -83,7 +83,9 @@ class PodWorker:
         self.ending: Ending | None = None
         self.killer = PodKiller(context)
         self.volumes = PodVolumes(context.client, context.configs, context.config.paths.pods_dir, self.uid)
-        host = ProbeHost(context.runtime, context.spawn, context.clock, self.wake, self._unhealthy)
+        host = ProbeHost(
+            context.runtime, context.config.node_ip, context.spawn, context.clock, self.wake, self._unhealthy
+        )
         self.probes = PodProbes(host)
         self._context = context
         self._starter = ContainerStarter(context)
@@ -160,7 +162,6 @@ class PodWorker:
 
     async def _step_guarded(self) -> int:
         """One step; when the next is due (0: only when woken)."""
-        memory = self._memory
         try:
             due_ns = await self._step()
         except (StatusError, RuntimeServiceError, ConfigError, OSError) as error:
@@ -168,8 +169,12 @@ class PodWorker:
         except Exception:
             log.exception("pod %s: sync failed", pod_spec.full_name(self.pod))
         else:
-            memory.retry_ns = RETRY_MIN_NS
             return due_ns
+        return self._next_retry_ns()
+
+    def _next_retry_ns(self) -> int:
+        """When to try again what has just failed; longer each time until a sync goes well."""
+        memory = self._memory
         due_ns = self._context.clock() + memory.retry_ns
         memory.retry_ns = min(memory.retry_ns * 2, RETRY_MAX_NS)
         return due_ns
@@ -212,12 +217,11 @@ class PodWorker:
                 return 0
             if not (actions.create_sandbox or actions.kill or actions.start):
                 await self._keep_volumes(pod)
+                memory.retry_ns = RETRY_MIN_NS
                 break
             if not await self._apply(pod, state, actions):
-                retry_ns = context.clock() + memory.retry_ns
-                memory.retry_ns = min(memory.retry_ns * 2, RETRY_MAX_NS)
+                retry_ns = self._next_retry_ns()
                 break
-            memory.retry_ns = RETRY_MIN_NS
             await context.cache.refresh()
         await self._collect_garbage(self.state)
         return self._next_due_ns(self.current_pod, retry_ns)
@@ -317,11 +321,10 @@ class PodWorker:
             message = f"network is not ready: {context.network_problem}"
             context.recorder.event(pod, "Warning", "NetworkNotReady", message)
             return False
+        if attempt:
+            message = "Pod sandbox changed, it will be killed and re-created."
+            context.recorder.event(pod, "Normal", "SandboxChanged", message)
         for old in state.sandboxes:
-            if attempt and old is state.sandbox and state.running:
-                context.recorder.event(
-                    pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
-                )
             await context.runtime.stop_pod_sandbox(old.id)
         try:
             config = sandbox_config(pod, attempt, context.names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.scheduler.preemption import copy_node
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo, parse_node
 
 
@@ -20,10 +21,24 @@ class SchedulerCache:
         self._gone: set[str] = set()
         self._where: dict[str, str] = {}
         self._assumed: dict[str, str] = {}
+        self._nominated: dict[str, tuple[PodInfo, str]] = {}
 
-    def nodes(self) -> list[NodeInfo]:
-        """What a decision is made on."""
-        return [node for name, node in self._nodes.items() if name not in self._gone]
+    def nodes(self, pod: PodInfo | None = None) -> list[NodeInfo]:
+        """What a decision is made on: for `pod`, the room that was cleared for others as important is taken."""
+        found = [node for name, node in self._nodes.items() if name not in self._gone]
+        reserved: dict[str, list[PodInfo]] = {}
+        for other, name in self._nominated.values():
+            if pod is not None and other.key != pod.key and other.priority >= pod.priority:
+                reserved.setdefault(name, []).append(other)
+        return [copy_node(node, also=reserved[node.name]) if node.name in reserved else node for node in found]
+
+    def nominate(self, pod: PodInfo, node: str) -> None:
+        """Victims on `node` make room for `pod`: keep it free of less important ones."""
+        self._nominated[pod.key] = (pod, node)
+
+    def withdraw(self, key: str) -> None:
+        """The pod waits for no room any more."""
+        self._nominated.pop(key, None)
 
     def set_node(self, node: Object) -> None:
         """A node appeared or changed."""
@@ -46,6 +61,7 @@ class SchedulerCache:
 
     def assume(self, pod: PodInfo, node: str) -> None:
         """Count `pod` on `node` before the server says so."""
+        self.withdraw(pod.key)
         self._place(pod, node)
         self._assumed[pod.key] = pod.uid
 
@@ -60,11 +76,13 @@ class SchedulerCache:
 
     def set_pod(self, pod: PodInfo, node: str) -> None:
         """The server says that `pod` is on `node`."""
+        self.withdraw(pod.key)
         self._assumed.pop(pod.key, None)
         self._place(pod, node)
 
     def remove_pod(self, key: str) -> None:
         """The pod is gone, or needs its resources no more."""
+        self.withdraw(key)
         self._assumed.pop(key, None)
         name = self._where.pop(key, None)
         if name is None:

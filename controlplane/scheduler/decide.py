@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from podnet.controlplane.scheduler.filters import FILTERS, Objection, find_objection
+from podnet.controlplane.scheduler.preemption import Preemption, ineligible_reason, plan_preemption
 from podnet.controlplane.scheduler.scores import SCORES
 from podnet.controlplane.scheduler.topology import NamespaceLabels, PodTopology
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo
@@ -33,10 +34,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
-    """Nowhere: what each node objects."""
+    """Nowhere: what each node objects, and whom to evict so that the next try succeeds."""
 
     objections: Mapping[str, Objection]
-    preempts: bool = True
+    ineligible: str = ""
+    preemption: Preemption | None = None
 
     @property
     def message(self) -> str:
@@ -45,14 +47,16 @@ class Unschedulable:
             return NO_NODES
         total = len(self.objections)
         reasons = Counter(reason for objection in self.objections.values() for reason in objection.reasons)
-        if not self.preempts:
-            after = "not eligible due to preemptionPolicy=Never."
-        else:
+        summary = f"0/{total} nodes are available: {_counted(reasons)}."
+        if self.preemption is not None:
+            return summary
+        after = self.ineligible
+        if not after:
             verdicts = Counter(
                 NO_VICTIMS if objection.resolvable else NOT_HELPFUL for objection in self.objections.values()
             )
             after = f"0/{total} nodes are available: {_counted(verdicts)}."
-        return f"0/{total} nodes are available: {_counted(reasons)}. preemption: {after}"
+        return f"{summary} preemption: {after}"
 
 
 def _counted(reasons: Counter[str]) -> str:
@@ -76,7 +80,9 @@ def decide(
         else:
             objections[node.name] = objection
     if not feasible:
-        return Unschedulable(objections, pod.spec.get("preemptionPolicy") != "Never")
+        ineligible = ineligible_reason(pod, nodes)
+        plan = None if ineligible else plan_preemption(pod, nodes, objections, namespace_labels)
+        return Unschedulable(objections, ineligible, plan)
     if len(feasible) == 1:
         return Placement(feasible[0].name)
     totals = total_scores(pod, feasible, topology)

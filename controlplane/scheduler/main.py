@@ -27,7 +27,7 @@ from podnet.controlplane.client.reconcile import run_until_signal, supervise
 from podnet.controlplane.client.types import Client
 from podnet.controlplane.scheduler.cache import SchedulerCache
 from podnet.controlplane.scheduler.config import SchedulerConfig
-from podnet.controlplane.scheduler.decide import Placement, decide
+from podnet.controlplane.scheduler.decide import Placement, Unschedulable, decide
 from podnet.controlplane.scheduler.queue import SchedulingQueue
 from podnet.controlplane.scheduler.types import PodInfo, parse_pod
 
@@ -82,14 +82,16 @@ class Scheduler:
             await self._wait(now)
             return
         await self._slots.acquire()
-        outcome = decide(pod, self._cache.nodes(), self._choose, self._namespace_labels)
+        outcome = decide(pod, self._cache.nodes(pod), self._choose, self._namespace_labels)
         if isinstance(outcome, Placement):
             self._cache.assume(pod, outcome.node)
             self._queue.remove(pod.key)
             group.create_task(self._bind(pod, outcome.node))
         else:
             self._queue.park(pod, self._now())
-            group.create_task(self._report(pod, "Unschedulable", outcome.message))
+            if outcome.preemption is not None:
+                self._cache.nominate(pod, outcome.preemption.node)
+            group.create_task(self._settle_unschedulable(pod, outcome))
 
     async def _wait(self, now: float) -> None:
         """Until something happened, or a back-off is over."""
@@ -167,13 +169,25 @@ class Scheduler:
         finally:
             self._slots.release()
 
-    async def _report(self, pod: PodInfo, reason: str, message: str) -> None:
-        """Say why the pod has no node: in its condition (when that is news) and as an event."""
+    async def _settle_unschedulable(self, pod: PodInfo, outcome: Unschedulable) -> None:
+        """Say why the pod has no node, and make room if that is planned."""
         try:
-            self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
-            known = meta.get_condition(pod.obj, "PodScheduled")
-            if known is not None and known.get("reason") == reason and known.get("message") == message:
-                return
+            await self._report(pod, outcome)
+            if outcome.preemption is not None:
+                await asyncio.gather(
+                    *(self._preempt(pod, victim, outcome.preemption.node) for victim in outcome.preemption.victims)
+                )
+        except StatusError as error:
+            log.debug("%s: %s", pod.key, error.message)
+        finally:
+            self._slots.release()
+
+    async def _report(self, pod: PodInfo, outcome: Unschedulable) -> None:
+        """In its condition (when that is news) and as an event."""
+        message, reason = outcome.message, "Unschedulable"
+        self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
+        known = meta.get_condition(pod.obj, "PodScheduled")
+        if known is None or (known.get("reason"), known.get("message")) != (reason, message):
             condition = {
                 "type": "PodScheduled",
                 "status": "False",
@@ -182,14 +196,28 @@ class Scheduler:
                 "lastProbeTime": None,
                 "lastTransitionTime": (known or {}).get("lastTransitionTime") or format_time(self._clock()),
             }
-            patch = {"status": {"conditions": [condition]}}
-            await self._client.patch(
-                PODS, meta.name(pod.obj), pod.namespace, patch, patch_type="strategic", subresource="status"
-            )
-        except StatusError as error:
-            log.debug("condition of %s not written: %s", pod.key, error.message)
-        finally:
-            self._slots.release()
+            status: Object = {"conditions": [condition]}
+            if outcome.preemption is not None:
+                status["nominatedNodeName"] = outcome.preemption.node
+            await self._patch_status(pod, status)
+
+    async def _preempt(self, pod: PodInfo, victim: PodInfo, node: str) -> None:
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{self._name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": format_time(self._clock()),
+        }
+        await self._patch_status(victim, {"conditions": [condition]})
+        await self._client.delete(PODS, meta.name(victim.obj), victim.namespace, uid=victim.uid)
+        self._recorder.event(victim.obj, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+
+    async def _patch_status(self, pod: PodInfo, status: Object) -> None:
+        patch = {"metadata": {"uid": pod.uid}, "status": status}
+        await self._client.patch(
+            PODS, meta.name(pod.obj), pod.namespace, patch, patch_type="strategic", subresource="status"
+        )
 
 
 def _schedulable_part(node: Object) -> tuple[object, ...]:

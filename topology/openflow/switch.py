@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from podnet.topology.kernel import AddVeth, DeleteLink, SetLink
-from podnet.topology.links import End, trunk_name
+from podnet.topology.links import End
 from podnet.topology.linux.ethtool import set_tx_checksum
+from podnet.topology.naming import trunk_name
 from podnet.topology.node import UnderlayError
 from podnet.topology.openflow.controller import OFP_PORT
 from podnet.topology.openflow.daemons import OpenFlowDaemons

@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any, Protocol
 
 from podnet.topology.kernel import MAX_IFNAME
+from podnet.topology.naming import port_name
 from podnet.topology.spec import fields as f
 from podnet.topology.spec.document import Value
 from podnet.topology.spec.fields import Fields
@@ -83,7 +84,11 @@ def checked_labels(fields: Fields) -> dict[str, str]:
 def check_names(machines: Sequence[Machine], switches: Sequence[SwitchSpec], spec: Fields) -> None:
     """Nodes, hosts and switches share one set of names: points of capture and ends of links are written by name."""
     seen = {switch.name: "a switch" for switch in switches}
+    ports: dict[str, str] = {}
     for machine in machines:
+        port = port_name(machine.name)
+        if ports.setdefault(port, machine.name) != machine.name:
+            spec.problem(machine.value, f"{machine.name!r} and {ports[port]!r} shorten to one interface name, {port!r}")
         if machine.name in seen:
             other = seen[machine.name]
             spec.problem(machine.value, f"the name {machine.name!r} is taken by {other}", "nodes")

@@ -11,7 +11,10 @@ from collections.abc import Callable
 
 from podnet.controlplane.api.defaults import cluster, network, pods, storage, workloads
 from podnet.controlplane.api.defaults.fill import JSONObject
+from podnet.controlplane.api.defaults.service_type import drop_type_fields
 from podnet.controlplane.api.types import Object, Resource
+
+__all__ = ["apply_defaults", "defaulted_kinds", "drop_type_fields"]
 
 _DEFAULTS: dict[tuple[str, str], Callable[[JSONObject], None]] = {
     ("v1", "Pod"): pods.default_pod,

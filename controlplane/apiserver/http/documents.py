@@ -38,6 +38,9 @@ VERSION = {
 }
 """kubectl prints gitVersion and compares minors; a `-dispatcher` kubectl picks its binary by them."""
 
+_OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_OPENAPI_V2_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""Clients ask for the first and can only parse the second: `@` may not stand in a media type."""
 FAR_FUTURE = "Fri, 31 Dec 2055 23:59:59 GMT"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 
@@ -77,7 +80,7 @@ def find_document(path: str, query: str, accept: str, server: str, issuer: Any) 
     if head in {"api", "apis"}:
         return _discovery(parts, accept, server)
     if head == "openapi":
-        return _openapi(parts, query)
+        return _openapi(parts, query, accept)
     if path == "/version":
         return Document.of(VERSION)
     if path in {"", "/"}:
@@ -116,9 +119,28 @@ def _tagged(body: bytes, content_type: str = "application/json") -> Document:
     return Document(body, content_type, {"ETag": f'"{tag}"', "Vary": "Accept"})
 
 
-def _openapi(parts: list[str], query: str) -> Document | None:
+def _openapi_v2(accept: str) -> Document | None:
+    """A document without definitions, in protobuf, the one form kubectl reads. It asks for it before it sends a `List`
+    (and up to 1.28 before every apply), finds that it knows nothing of the kinds, and leaves validation to the server."""
+    if _OPENAPI_V2 not in accept and _OPENAPI_V2_ANSWER not in accept:
+        return None
+    info = _text_field(1, "Kubernetes") + _text_field(2, VERSION["gitVersion"])
+    return _tagged(_text_field(1, "2.0") + _length_delimited(2, info), _OPENAPI_V2_ANSWER)
+
+
+def _text_field(number: int, text: str) -> bytes:
+    return _length_delimited(number, text.encode())
+
+
+def _length_delimited(number: int, data: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def _openapi(parts: list[str], query: str, accept: str) -> Document | None:
+    if parts[1:] == ["v2"]:
+        return _openapi_v2(accept)
     if len(parts) < 2 or parts[1] != "v3":
-        return None  # /openapi/v2 exists as protobuf only; every kubectl from 1.29 on does without it
+        return None
     if len(parts) == 2:
         return _tagged(orjson.dumps(openapi_index()))
     if parts[2] == "api" and len(parts) == 4:

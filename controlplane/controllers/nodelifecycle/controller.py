@@ -13,10 +13,13 @@ from podnet.controlplane.client.reconcile import DONE, Controller, Result
 from podnet.controlplane.client.workqueue import WorkQueue
 from podnet.controlplane.controllers.context import ControllerContext, handling
 from podnet.controlplane.controllers.nodelifecycle.plan import (
+    Eviction,
     Heartbeat,
     desired_taints,
     observe_heartbeat,
+    plan_eviction,
     unknown_conditions,
+    zone_of,
 )
 from podnet.controlplane.controllers.pods import by_node_name, is_ready
 
@@ -36,6 +39,7 @@ class NodeLifecycleController:
         self._pods.add_indexer("node-name", by_node_name)
         self._queue = WorkQueue()
         self._heartbeats: dict[str, Heartbeat] = {}
+        self._eviction: dict[str, Eviction] = {}
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -97,13 +101,22 @@ class NodeLifecycleController:
 
     async def _taint(self, node: Object) -> None:
         spec = node.get("spec") or {}
-        taints = desired_taints(node, self._context.clock())
+        self._plan_eviction()
+        taints = desired_taints(node, self._context.clock(), self._eviction.get(zone_of(node), "on"))
         if taints == (spec.get("taints") or []):
             return
         changed = {**spec, "taints": taints}
         if not taints:
             del changed["taints"]
         await self._client.update(NODES, {**node, "spec": changed})
+
+    def _plan_eviction(self) -> None:
+        """Whether a zone's nodes lose their pods depends on all of them: on a change all are looked at again."""
+        plan = plan_eviction(self._nodes.list())
+        if plan != self._eviction:
+            self._eviction = plan
+            for key in self._nodes.cache:
+                self._queue.add(key)
 
     async def _mark_pods_not_ready(self, node_name: str) -> None:
         stamp = format_time(self._context.clock())

@@ -7,9 +7,9 @@ Source: kubernetes pkg/controller/nodelifecycle/node_lifecycle_controller.go, we
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.timestamps import format_time
@@ -27,6 +27,38 @@ _BY_CONDITION: Mapping[str, Mapping[str, str]] = {
 }
 _OURS = frozenset({UNSCHEDULABLE, *(key for keys in _BY_CONDITION.values() for key in keys.values())})
 _KUBELET_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+UNHEALTHY_ZONE_THRESHOLD = 0.55
+LARGE_CLUSTER_SIZE = 50
+ZONE = "topology.kubernetes.io/zone"
+
+Eviction = Literal["on", "hold", "off"]
+"""`hold`: drive nobody else away; `off`: take back what was begun."""
+
+
+def plan_eviction(nodes: Iterable[Object]) -> dict[str, Eviction]:
+    """Per zone, whether lost nodes are to lose their pods.
+
+    If no node at all is ready, the fault is rather with us: off. If most nodes of a zone (more than two) are lost at
+    once in a small cluster, it is rather the network than the nodes: hold.
+    """
+    counts: dict[str, list[int]] = {}
+    for node in nodes:
+        zone = counts.setdefault(zone_of(node), [0, 0])
+        zone[meta.condition_is_true(node, "Ready")] += 1
+    if not any(ready for _, ready in counts.values()):
+        return dict.fromkeys(counts, "off")
+    plan: dict[str, Eviction] = {}
+    for name, (lost, ready) in counts.items():
+        mostly_lost = lost > 2 and ready > 0 and lost / (lost + ready) >= UNHEALTHY_ZONE_THRESHOLD
+        plan[name] = "hold" if mostly_lost and lost + ready <= LARGE_CLUSTER_SIZE else "on"
+    return plan
+
+
+def zone_of(node: Object) -> str:
+    """The node's zone; nodes that name none share one."""
+    return meta.labels(node).get(ZONE, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +109,7 @@ def unknown_conditions(node: Object, now: float) -> list[dict[str, Any]]:
     return conditions
 
 
-def desired_taints(node: Object, now: float) -> list[dict[str, Any]]:
+def desired_taints(node: Object, now: float, eviction: Eviction = "on") -> list[dict[str, Any]]:
     """The node's taints: other people's as they are, ours as its conditions say."""
     spec = node.get("spec") or {}
     wanted: list[tuple[str, str]] = []
@@ -94,6 +126,9 @@ def desired_taints(node: Object, now: float) -> list[dict[str, Any]]:
     if spec.get("unschedulable"):
         wanted.append((UNSCHEDULABLE, "NoSchedule"))
     taints: list[dict[str, Any]] = [*(spec.get("taints") or ())]
+    if eviction != "on":
+        begun = {(taint["key"], taint["effect"]) for taint in taints} if eviction == "hold" else set()
+        wanted = [entry for entry in wanted if entry[1] != "NoExecute" or entry in begun]
     kept = [taint for taint in taints if not _is_ours(taint) or (taint["key"], taint["effect"]) in wanted]
     present = {(taint["key"], taint["effect"]) for taint in kept}
     stamp = format_time(now)

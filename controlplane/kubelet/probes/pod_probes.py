@@ -44,9 +44,11 @@ class _Instance:
 
 @dataclass(frozen=True, slots=True)
 class ProbeHost:
-    """What the probes of a pod need from its worker: `unhealthy(container name, message)` records the event."""
+    """What the probes of a pod need from its worker: `unhealthy(container name, message)` records the event; `node_ip`
+    is where a host-network pod listens."""
 
     runtime: RuntimeService
+    node_ip: str
     spawn: Spawn
     clock: Callable[[], int]
     wake: Callable[[], None]
@@ -99,7 +101,7 @@ class PodProbes:
         instance = self._instances[status.id] = _Instance(results, asyncio.Event())
         if results.startup is True or "startup" not in probes:
             instance.started.set()
-        pod_ip = state.ips[0] if state.ips else (pod.get("status") or {}).get("hostIP", "")
+        pod_ip = state.ips[0] if state.ips else self._host.node_ip
         target = ProbeTarget(status.id, spec, pod_ip)
         for kind, probe in probes.items():
             if kind == "startup" and instance.started.is_set():

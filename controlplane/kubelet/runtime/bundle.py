@@ -12,6 +12,7 @@ from pathlib import Path
 from podnet.controlplane.kubelet.cri import ContainerConfig, Mount, RuntimeServiceError, SandboxConfig
 from podnet.controlplane.kubelet.images.catalogue import CatalogueEntry
 from podnet.controlplane.kubelet.images.layers import image_layers
+from podnet.controlplane.kubelet.runtime.credentials import ALLOWED, capability_set
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles
 from podnet.controlplane.kubelet.runtime.spec import ContainerSpec, RootSpec, resolve_argv, resolve_env
 
@@ -56,6 +57,7 @@ def build_spec(
     log_path = ""
     if config.log_path and sandbox.log_directory:
         log_path = posixpath.join(sandbox.log_directory, config.log_path)
+    capabilities = ALLOWED if config.privileged else capability_set(config.cap_add, config.cap_drop)
     return ContainerSpec(
         id=container_id,
         name=config.name,
@@ -69,13 +71,11 @@ def build_spec(
         stdin_once=config.stdin_once,
         uid=config.run_as_user,
         gid=config.run_as_group,
-        privileged=config.privileged,
         no_new_privs=config.no_new_privs,
         host_pid=sandbox.host_pid,
         share_pid=sandbox.share_process_namespace and not sandbox.host_pid,
         stop_signal=entry.stop_signal,
-        cap_add=config.cap_add,
-        cap_drop=config.cap_drop,
+        capabilities=tuple(sorted(capabilities)),
         termination_log=own.termination_log if config.termination_message_path else "",
         termination_path=config.termination_message_path,
         hostname=own.hostname,

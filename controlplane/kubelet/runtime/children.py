@@ -26,7 +26,6 @@ from podnet.controlplane.kubelet.runtime.processes import (
     mount_namespace,
     process_start_time,
 )
-from podnet.controlplane.kubelet.runtime.spec import ContainerSpec, decode_spec
 from podnet.topology.linux import syscalls
 
 READ_BYTES = 64 * 1024
@@ -34,6 +33,7 @@ MAX_TERMINATION_MESSAGE_BYTES = 4096
 MAX_DRAIN_READS = 64
 START_TIMEOUT_S = 30.0
 
+Spec = dict[str, Any]  # a spec.json: a shim reads a few of its fields and leaves the rest to its children
 Watch = Callable[[int, Callable[[], object]], None]
 Unwatch = Callable[[int], None]
 
@@ -51,7 +51,7 @@ class Output:
 class Container:
     """A running container."""
 
-    spec: ContainerSpec
+    spec: Spec
     pid: int
     started_at_ns: int
     log: LogFile
@@ -63,16 +63,15 @@ class Container:
     def record(self) -> dict[str, Any]:
         """Its part of sandbox.json."""
         return {
-            "id": self.spec.id,
-            "name": self.spec.name,
+            "id": self.spec["id"],
+            "name": self.spec["name"],
             "pid": self.pid,
             "start_time": self.start_time,
-            "env": dict(self.spec.env),
-            "cwd": self.spec.cwd or "/",
-            "uid": self.spec.uid,
-            "gid": self.spec.gid,
-            "privileged": self.spec.privileged,
-            "capabilities": sorted(process.capabilities_of(self.spec)),
+            "env": dict(self.spec["env"]),
+            "cwd": self.spec["cwd"] or "/",
+            "uid": self.spec["uid"],
+            "gid": self.spec["gid"],
+            "capabilities": self.spec["capabilities"],
         }
 
 
@@ -110,7 +109,7 @@ class Children:
 
     def running(self) -> dict[str, int]:
         """Container ID → pid."""
-        return {container.spec.id: container.pid for container in self._containers.values()}
+        return {container.spec["id"]: container.pid for container in self._containers.values()}
 
     def any_alive(self) -> bool:
         """Whether a container or an exec still runs."""
@@ -127,16 +126,16 @@ class Children:
         files = self._files.container(container_id)
         if container_id in self._containers:
             return "the container is already running"
-        spec = decode_spec(read_json(files.spec))
+        spec = read_json(files.spec)
         if not os.path.isdir(files.rootfs):
             os.mkdir(files.rootfs)
         near, far = _make_pipes(spec)
         report, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            pid = self._fork(new=not spec.host_pid and not spec.share_pid, namespace=self._pid_ns_for(spec))
-        except OSError as error:
+            pid = self._fork(new=not spec["host_pid"] and not spec["share_pid"], namespace=self._pid_ns_for(spec))
+        except OSError as refused:
             protocol.close_all([*near.values(), far.stdin, far.stdout, far.stderr, report.detach(), childs.detach()])
-            return f"fork: {error.strerror}"
+            return f"fork: {refused.strerror}"
         if pid == 0:
             process.run_main(spec, far, childs)
         childs.close()
@@ -147,29 +146,29 @@ class Children:
             _end(pid)
             protocol.close_all([*near.values(), master])
             return error
-        if spec.tty:
+        if spec["tty"]:
             near = {"stdin": master, "stdout": master}
         container = self._track(spec, pid, started_at_ns, near)
         status = {"state": "CONTAINER_RUNNING", "pid": pid, "started_at_ns": started_at_ns}
         self._write_status(container_id, status)
         return container
 
-    def _track(self, spec: ContainerSpec, pid: int, started_at_ns: int, near: dict[str, int]) -> Container:
+    def _track(self, spec: Spec, pid: int, started_at_ns: int, near: dict[str, int]) -> Container:
         outputs: dict[str, Output] = {
             stream: Output(near[stream], LineSplitter(stream)) for stream in ("stdout", "stderr") if stream in near
         }
-        stdin = near.get("stdin", -1) if spec.stdin or spec.tty else -1
+        stdin = near.get("stdin", -1) if spec["stdin"] or spec["tty"] else -1
         container = Container(
             spec,
             pid,
             started_at_ns,
-            LogFile(spec.log_path),
+            LogFile(spec["log_path"]),
             outputs,
             stdin,
             process_start_time(pid),
             mount_namespace(pid),
         )
-        self._containers[spec.id] = container
+        self._containers[spec["id"]] = container
         for stream, output in outputs.items():
             os.set_blocking(output.descriptor, False)
             self._watch(output.descriptor, functools.partial(self._copy, container, stream))
@@ -222,7 +221,7 @@ class Children:
             _end(pid)
             protocol.close_all([master])
             return {"error": error, "reason": "StartError"}, -1
-        self._execs[message["exec"]] = Exec(message["exec"], container.spec.id, pid)
+        self._execs[message["exec"]] = Exec(message["exec"], container.spec["id"], pid)
         return {"pid": pid}, master
 
     def attach(self, container_id: str, descriptors: list[int]) -> tuple[dict[str, Any], int]:
@@ -238,7 +237,7 @@ class Children:
             os.set_blocking(descriptor, False)
             container.outputs[stream].attached.append(descriptor)
         stdin = os.dup(container.stdin) if container.stdin >= 0 else -1
-        if container.spec.stdin_once and not container.spec.tty and container.stdin >= 0:
+        if container.spec["stdin_once"] and not container.spec["tty"] and container.stdin >= 0:
             # The first client's end of input is the container's, as StdinOnce says.
             os.close(container.stdin)
             container.stdin = -1
@@ -258,7 +257,7 @@ class Children:
         if not data:
             self._close_output(container, stream)
             return False
-        text = data.replace(b"\r\n", b"\n") if container.spec.tty else data
+        text = data.replace(b"\r\n", b"\n") if container.spec["tty"] else data
         container.log.write(output.splitter.feed(text, format_time(time.time_ns())))
         for descriptor in tuple(output.attached):
             try:
@@ -272,7 +271,7 @@ class Children:
         output = container.outputs.pop(stream)
         self._unwatch(output.descriptor)
         container.log.write(output.splitter.finish(format_time(time.time_ns())))
-        if not container.spec.tty:
+        if not container.spec["tty"]:
             os.close(output.descriptor)
         protocol.close_all(output.attached)
 
@@ -310,12 +309,12 @@ class Children:
     def _container_ended(self, container: Container, wait_status: int) -> None:
         finished_at_ns = time.time_ns()
         spec = container.spec
-        if spec.host_pid or spec.share_pid:
+        if spec["host_pid"] or spec["share_pid"]:
             kill_in_mount_namespace(container.mnt_ns)
         self._drain(container)
         container.log.close()
         protocol.close_all([container.stdin])
-        del self._containers[spec.id]
+        del self._containers[spec["id"]]
         code = exit_code(wait_status)
         status = {
             "state": "CONTAINER_EXITED",
@@ -324,9 +323,9 @@ class Children:
             "exit_code": code,
             "signal": os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0,
             "reason": "Completed" if code == 0 else "Error",
-            "message": self._termination_message(spec.id),
+            "message": self._termination_message(spec["id"]),
         }
-        self._write_status(spec.id, status)
+        self._write_status(spec["id"], status)
 
     def _termination_message(self, container_id: str) -> str:
         try:
@@ -342,8 +341,8 @@ class Children:
 
     # --- PID namespaces ---
 
-    def _pid_ns_for(self, spec: ContainerSpec) -> int:
-        return self._shared_pid_ns if spec.share_pid else -1
+    def _pid_ns_for(self, spec: Spec) -> int:
+        return self._shared_pid_ns if spec["share_pid"] else -1
 
     def _fork(self, *, new: bool, namespace: int) -> int:
         """Fork a child into a new PID namespace, into another one, or into ours. Only the child is there; we stay."""
@@ -393,15 +392,15 @@ def exit_code(wait_status: int) -> int:
     return os.WEXITSTATUS(wait_status) if os.WIFEXITED(wait_status) else 128 + os.WTERMSIG(wait_status)
 
 
-def _make_pipes(spec: ContainerSpec) -> tuple[dict[str, int], process.Streams]:
+def _make_pipes(spec: Spec) -> tuple[dict[str, int], process.Streams]:
     """Near ends by stream, and the far ends for the child."""
-    if spec.tty:
+    if spec["tty"]:
         return {}, process.Streams(tty=True)
     out_near, out_far = os.pipe2(os.O_CLOEXEC)
     err_near, err_far = os.pipe2(os.O_CLOEXEC)
     near = {"stdout": out_near, "stderr": err_near}
     in_far = -1
-    if spec.stdin:
+    if spec["stdin"]:
         in_far, near["stdin"] = os.pipe2(os.O_CLOEXEC)
     return near, process.Streams(in_far, out_far, err_far)
 

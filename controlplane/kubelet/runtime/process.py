@@ -19,19 +19,15 @@ import stat
 import sys
 import termios
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from podnet.controlplane.kubelet.images.programs import launch
 from podnet.controlplane.kubelet.runtime import protocol
-from podnet.controlplane.kubelet.runtime.credentials import (
-    ALLOWED,
-    become,
-    capability_set,
-    forbid_new_privileges,
-)
+from podnet.controlplane.kubelet.runtime.credentials import become, forbid_new_privileges
 from podnet.controlplane.kubelet.runtime.rootfs import RootError, enter_root
-from podnet.controlplane.kubelet.runtime.spec import ContainerSpec
+from podnet.controlplane.kubelet.runtime.spec import decode_spec
 from podnet.topology.linux import syscalls
 
 START_ERROR_CODE = 128
@@ -52,38 +48,40 @@ class Streams:
     tty: bool = False
 
 
-def run_main(spec: ContainerSpec, streams: Streams, report: socket.socket) -> None:
-    """Become the container's main process. Does not return."""
-    _guarded(spec, spec.argv, streams, report, lambda: enter_root(spec))
+def run_main(record: Mapping[str, Any], streams: Streams, report: socket.socket) -> None:
+    """Become the container's main process, as spec.json says. Does not return."""
+    _become(record, None, -1, streams, report)
 
 
-def run_exec(spec: ContainerSpec, argv: Sequence[str], mnt_fd: int, streams: Streams, report: socket.socket) -> None:
+def run_exec(
+    record: Mapping[str, Any], argv: Sequence[str], mnt_fd: int, streams: Streams, report: socket.socket
+) -> None:
     """Become a further process of a running container, whose mount namespace `mnt_fd` is. Does not return."""
-
-    def enter() -> None:
-        syscalls.setns(mnt_fd, syscalls.CLONE_NEWNS)
-        os.chdir("/")
-
-    _guarded(spec, argv, streams, report, enter)
+    _become(record, argv, mnt_fd, streams, report)
 
 
-def _guarded(
-    spec: ContainerSpec, argv: Sequence[str], streams: Streams, report: socket.socket, enter: Callable[[], None]
+def _become(
+    record: Mapping[str, Any], argv: Sequence[str] | None, mnt_fd: int, streams: Streams, report: socket.socket
 ) -> None:
     code = START_ERROR_CODE
     try:
+        spec = decode_spec(record)
         _reset_signals()
         with contextlib.suppress(PermissionError):
             os.setsid()
-        enter()
+        if mnt_fd < 0:
+            enter_root(spec)
+        else:
+            syscalls.setns(mnt_fd, syscalls.CLONE_NEWNS)
+            os.chdir("/")
         _attach_streams(streams, report)
         _close_others(report)
         _working_directory(spec.cwd)
-        become(spec.uid, spec.gid, capabilities_of(spec))
+        become(spec.uid, spec.gid, frozenset(spec.capabilities))
         if spec.no_new_privs:
             forbid_new_privileges()
         syscalls.set_parent_death_signal(signal.SIGKILL)
-        code = start_program(argv, dict(spec.env), report)
+        code = start_program(argv or spec.argv, dict(spec.env), report)
     except (StartError, RootError) as error:
         _tell(report, str(error))
     except OSError as error:
@@ -92,11 +90,6 @@ def _guarded(
         _tell(report, traceback.format_exc())
     finally:
         os._exit(code)
-
-
-def capabilities_of(spec: ContainerSpec) -> frozenset[str]:
-    """The capabilities of a container's processes."""
-    return ALLOWED if spec.privileged else capability_set(spec.cap_add, spec.cap_drop)
 
 
 def _tell(report: socket.socket, message: str) -> None:

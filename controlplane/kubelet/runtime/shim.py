@@ -13,12 +13,10 @@ be lost is on disk before anyone is told. It decides nothing: what to run is in 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import selectors
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
@@ -27,30 +25,28 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from podnet.controlplane.kubelet.runtime import protocol
+from podnet.controlplane.kubelet.runtime import namespaces, protocol
 from podnet.controlplane.kubelet.runtime.children import Children, Container, Exec
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, read_json, write_json
 from podnet.controlplane.kubelet.runtime.processes import process_start_time
-from podnet.controlplane.kubelet.runtime.spec import pod_hostname
-from podnet.topology.linux import syscalls
 
 REQUEST_TIMEOUT_S = 2.0
 MAX_FINISHED_EXECS = 256
 _HIGHEST_DESCRIPTOR = 1 << 20
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
-def run_shim(files: SandboxFiles, reply: socket.socket) -> int:
-    """Set the sandbox up, say so on `reply`, serve until told to end; the exit code. The configuration stays a dict
-    here: it is read once, and a shim's memory is counted."""
+def run_shim(files: SandboxFiles, reply: socket.socket, gate: socket.socket) -> int:
+    """Wait at `gate` for the pod's namespaces, enter them, say so on `reply`, serve until told to end; the exit code.
+    The configuration stays a dict here: it is read once, and a shim's memory is counted."""
     try:
+        if not namespaces.enter_namespaces(gate):
+            return 1  # whoever makes them has said why
         config: dict[str, Any] = read_json(files.config)["config"]
         _detach(files, reply)
         setproctitle(f"podnet-pause {config['pod_namespace']}/{config['pod_name']}")
-        create_namespaces(files, config)
         shim = Shim(files, config)
     except (OSError, KeyError, TypeError) as error:
-        protocol.send(reply, {"error": f"failed to create the pod's namespaces: {error}"})
+        protocol.send(reply, {"error": f"failed to start the pod's pause process: {error}"})
         return 1
     protocol.send(reply, {"pid": os.getpid()})
     reply.close()
@@ -72,49 +68,6 @@ def _detach(files: SandboxFiles, reply: socket.socket) -> None:
     os.closerange(kept + 1, _HIGHEST_DESCRIPTOR)
 
 
-def create_namespaces(files: SandboxFiles, config: dict[str, Any]) -> None:
-    """The pod's network (pinned in the node's mount namespace, where CNI plugins look for it), UTS and IPC."""
-    flags = 0 if config["host_ipc"] else syscalls.CLONE_NEWIPC
-    if not config["host_network"]:
-        flags |= syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS
-    if flags:
-        syscalls.unshare(flags)
-    os.makedirs(files.shm, exist_ok=True)
-    os.chmod(files.shm, 0o1777)
-    if not config["host_network"]:
-        syscalls.sethostname(pod_hostname(config["hostname"], config["pod_name"]))
-        os.makedirs(os.path.dirname(files.netns_pin), exist_ok=True)
-        os.close(os.open(files.netns_pin, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-        syscalls.mount("/proc/self/ns/net", files.netns_pin, flags=syscalls.MS_BIND)
-        _set_loopback_up()
-        _default_sysctls()
-    for name, value in config["sysctls"].items():
-        _write_sysctl(name, value)
-
-
-def _set_loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack("16sh14x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
-
-
-def _default_sysctls() -> None:
-    """As containerd's enable_unprivileged_ports and enable_unprivileged_icmp; groups a user namespace does not map are
-    refused by the kernel, and nobody there is in them either."""
-    _write_sysctl("net.ipv4.ip_unprivileged_port_start", "0")
-    with contextlib.suppress(OSError):
-        _write_sysctl("net.ipv4.ping_group_range", "0 2147483647")
-
-
-def _write_sysctl(name: str, value: str) -> None:
-    descriptor = os.open("/proc/sys/" + name.replace(".", "/"), os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
-
-
 class Shim:
     """The loop."""
 
@@ -126,7 +79,6 @@ class Shim:
         self._subscribers: set[socket.socket] = set()
         self._exec_waiters: dict[str, list[socket.socket]] = {}
         self._leaving: list[socket.socket] | None = None
-        os.makedirs(os.path.dirname(files.socket), exist_ok=True)
         self._listener = protocol.listen(files.socket)
         self._watch(self._listener.fileno(), self._accept)
         self._catch_signals()
@@ -273,7 +225,7 @@ class Shim:
         self._write_record()
         for connection in tuple(self._subscribers):
             try:
-                protocol.send(connection, {"exited": container.spec.id})
+                protocol.send(connection, {"exited": container.spec["id"]})
             except OSError:  # gone, or so far behind that it must read the disk again
                 self._unsubscribe(connection)
 

@@ -6,6 +6,7 @@ pure.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +47,10 @@ class ContainerSpec:
     stdin_once: bool = False
     uid: int | None = None
     gid: int | None = None
-    privileged: bool = False
     host_pid: bool = False
     share_pid: bool = False
     stop_signal: int = 15
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     no_new_privs: bool = False
     termination_log: str = ""
     termination_path: str = ""
@@ -87,7 +86,7 @@ def pod_hostname(hostname: str, pod_name: str) -> str:
     return (hostname or pod_name)[:63].rstrip("-.")
 
 
-def decode_spec(data: dict[str, Any]) -> ContainerSpec:
+def decode_spec(data: Mapping[str, Any]) -> ContainerSpec:
     """The inverse of `layout.encode` for a ContainerSpec."""
     root = dict(data["root"])
     root["layers"] = tuple(root["layers"])

@@ -4,7 +4,8 @@
 its own namespaces, and shares the interpreter's memory with the zygote. Shims belong to no one: forked twice, in a
 session of their own, their parent is PID 1 of the room, so neither the agent's nor the zygote's end touches them.
 
-    agent ──(sandbox id, reply socket)──▶ zygote ──fork, fork──▶ shim ──(ready | error)──▶ agent
+    agent ──(files, reply socket)──▶ zygote ──fork──▶ maker ──fork──▶ shim ──(ready | error)──▶ agent
+                                                        └──(namespaces)──▶┘
 
 The zygote ends when the agent's end of its socket closes. When it was killed, the next request forks a new one.
 """
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from setproctitle import setproctitle
 
 from podnet.controlplane.kubelet.images.programs import launch
-from podnet.controlplane.kubelet.runtime import protocol, shim
+from podnet.controlplane.kubelet.runtime import layout, namespaces, protocol, shim
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, encode
 from podnet.topology.paths import NodePaths
 
@@ -129,27 +130,35 @@ def _become_zygote(requests: socket.socket) -> None:
 
 
 def _serve(requests: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: a request does not wait for the one before
     while True:
         message, descriptors = protocol.receive(requests)
         if message is None:
             return
-        child = os.fork()
-        if child == 0:
+        if os.fork() == 0:
             requests.close()
-            _fork_shim(message, descriptors)
+            _make_sandbox(SandboxFiles(**message), socket.socket(fileno=descriptors[0]))
         protocol.close_all(descriptors)
-        os.waitpid(child, 0)
 
 
-def _fork_shim(message: protocol.Message, descriptors: list[int]) -> None:
-    """Fork once more and leave, so that the shim's parent is the room's PID 1. Does not return."""
+def _make_sandbox(files: SandboxFiles, reply: socket.socket) -> None:
+    """Fork the shim, make its namespaces, hand them over and leave, so that the shim's parent is the room's PID 1. Does
+    not return."""
     code = 1
     try:
         os.setsid()
-        if os.fork() > 0:
-            os._exit(0)
-        reply = socket.socket(fileno=descriptors[0])
-        code = shim.run_shim(SandboxFiles(**message), reply)
+        ours, gate = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            ours.close()
+            code = shim.run_shim(files, reply, gate)
+            return
+        gate.close()
+        try:
+            namespaces.create_namespaces(files, layout.read_json(files.config)["config"])
+            namespaces.pass_namespaces(ours)
+            code = 0
+        except (OSError, KeyError, TypeError) as error:
+            protocol.send(reply, {"error": f"failed to create the pod's namespaces: {error}"})
     except BaseException:
         traceback.print_exc()
     finally:

@@ -279,6 +279,22 @@ async def test_what_is_broken_heals(cluster, name):
     assert await wire.ping(wire.pods[1], "10.244.2.2")
 
 
+@pytest.mark.parametrize("script", ["delete table ip podnet-masq\n", "flush chain ip podnet-masq postrouting\n"])
+async def test_a_changed_nft_table_heals(cluster, script):
+    wire = cluster()
+    await wire.boot()
+
+    def table():
+        ruleset = wire.kernel.nft(wire.nodes[1], "list ruleset\n")
+        return ruleset if "fully-random" in ruleset else ""
+
+    await wire.until(table)
+    whole = table()
+    wire.kernel.nft(wire.nodes[1], script)
+    assert not table()
+    await wire.until(lambda: table() == whole)
+
+
 def _shape(wire):
     state = wire.state(1)
     link = state.link("flannel.1")

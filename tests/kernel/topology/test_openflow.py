@@ -13,14 +13,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address, ip_interface
 
 import pytest
 
+from podnet.topology.kernel import AddAddress, AddVxlan, FdbEntry, Neighbour, ReplaceFdb, ReplaceNeighbour, SetLink
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.linux import exec as linux_exec
 from podnet.topology.linux.ethtool import tx_checksum
 from podnet.topology.linux.syscalls import in_netns
+from podnet.topology.node import Machine
 from podnet.topology.spec import load_cluster_spec
 from podnet.topology.underlay import Underlay
 
@@ -56,6 +58,18 @@ def pings(underlay: Underlay, source: str, target: str) -> bool:
     return machine.exec(["ping", "-c1", "-W2", "-q", target], timeout_s=10).returncode == 0
 
 
+def fetched(client: Machine, server: Machine, address: str) -> str:
+    """What a client printed that fetched 18,000 bytes by TCP."""
+    streams = linux_exec.Streams(stdout=subprocess.PIPE)
+    with linux_exec.start(server.pid, [sys.executable, "-c", SERVER], streams=streams) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"up\n"
+            return client.exec([sys.executable, "-c", CLIENT, address], timeout_s=20).stdout
+        finally:
+            process.kill()
+
+
 def test_ping_and_tcp_pass_and_flows_are_installed(underlay: Underlay, room: LinuxKernel) -> None:
     machines = underlay.machines()
     for machine in machines:
@@ -63,13 +77,7 @@ def test_ping_and_tcp_pass_and_flows_are_installed(underlay: Underlay, room: Lin
             assert pings(underlay, machine.name, other.ip), (machine.name, other.name)
         assert pings(underlay, machine.name, "192.168.100.1")
     w1, w2 = underlay.nodes["w1"], underlay.nodes["w2"]
-    with linux_exec.start(
-        w2.pid, [sys.executable, "-c", SERVER], streams=linux_exec.Streams(stdout=subprocess.PIPE)
-    ) as server:
-        assert server.stdout
-        assert server.stdout.readline() == b"up\n"
-        got = w1.exec([sys.executable, "-c", CLIENT, w2.ip], timeout_s=20)
-        assert got.stdout == "18000\n", got.stderr
+    assert fetched(w1, w2, w2.ip) == "18000\n"
     learned = [flow for flow in underlay.flows() if flow.priority == 10]
     assert {flow.switch for flow in learned} == {"s1", "s3"}
     for _ in range(300):
@@ -86,6 +94,24 @@ def test_ping_and_tcp_pass_and_flows_are_installed(underlay: Underlay, room: Lin
         assert not tx_checksum(w1.netns, "eth0")
         assert any("user space" in warning for warning in underlay.warnings)
     assert tx_checksum(underlay.hosts["client"].netns, "eth0"), "a Linux bridge needs nothing of the kind"
+
+
+def test_vxlan_and_tcp_in_it_pass(underlay: Underlay, room: LinuxKernel) -> None:
+    w1, w2 = underlay.nodes["w1"], underlay.nodes["w2"]
+    for number, (node, other) in enumerate([(w1, w2), (w2, w1)], start=1):
+        inner, mac = ip_address(f"10.9.0.{3 - number}"), f"02:11:00:00:00:0{3 - number}"
+        room.apply(
+            node.netns,
+            [
+                AddVxlan("vx", 1, node.address, "eth0", mac=f"02:11:00:00:00:0{number}", mtu=1450),
+                AddAddress("vx", ip_interface(f"10.9.0.{number}/24")),
+                SetLink("vx", up=True),
+                ReplaceNeighbour(Neighbour("vx", inner, mac)),
+                ReplaceFdb(FdbEntry("vx", mac, other.address)),
+            ],
+        )
+    assert pings(underlay, "w1", "10.9.0.2")
+    assert fetched(w1, w2, "10.9.0.2") == "18000\n"
 
 
 def test_the_controller_answers_arp(underlay: Underlay) -> None:

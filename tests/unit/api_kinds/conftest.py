@@ -60,13 +60,15 @@ def _documents(request: web.Request) -> Object | bytes | None:
     path = request.path.rstrip("/")
     if path == "/version":
         return {"major": "1", "minor": "32", "gitVersion": "v1.32.4"}
-    aggregated = "APIGroupDiscoveryList" in request.headers.get("Accept", "")
+    aggregated = "v=v2;as=APIGroupDiscoveryList" in request.headers.get("Accept", "")  # before 1.30: v2beta1 only
     if path in {"/api", "/apis"}:
         if aggregated:
             return discovery.api_group_discovery(path == "/api")
         return discovery.api_versions([request.host]) if path == "/api" else discovery.api_group_list()
     if path == "/openapi/v3":
         return openapi.openapi_index()
+    if path == "/openapi/v2":
+        return openapi.openapi_v2_document()
     parts = path.strip("/").split("/")
     if parts[:2] == ["openapi", "v3"]:
         return openapi.openapi_document(parts[3] if parts[2] == "apis" else "", parts[-1])
@@ -100,6 +102,8 @@ async def kubectl(tmp_path):
         content_type = "application/json"
         if isinstance(document, dict) and document.get("kind") == "APIGroupDiscoveryList":
             content_type = discovery.AGGREGATED_CONTENT_TYPE
+        if request.path == "/openapi/v2":
+            content_type = openapi.OPENAPI_V2_CONTENT_TYPE
         data = document if isinstance(document, bytes) else orjson.dumps(document)
         return web.Response(body=data, headers={"Content-Type": content_type})
 
@@ -110,6 +114,7 @@ async def kubectl(tmp_path):
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
+    (tmp_path / "config").write_text("apiVersion: v1\nkind: Config\n")  # 1.27 warns when there is none
     client = Kubectl(f"http://127.0.0.1:{port}", tmp_path)
     try:
         yield client

@@ -210,7 +210,7 @@ async def test_typed_commands_arrive(kubectl, case):
     obj = request.obj()
     assert obj["kind"] == case.kind
     assert contains(obj, case.expect), obj
-    assert "creationTimestamp" not in obj.get("metadata", {})
+    assert not obj.get("metadata", {}).get("creationTimestamp")
 
 
 async def test_create_deployment_is_protobuf(kubectl):

@@ -9,6 +9,7 @@ import pytest
 
 from podnet.controlplane.api import errors, resources
 from podnet.controlplane.api.defaults import apply_defaults
+from podnet.controlplane.api.defaults.service_type import drop_type_fields
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.api.validation import validate_create, validate_update
 
@@ -400,6 +401,32 @@ def test_update(case):
     assert len(found) == len(case.refusals), found
     for text, start in zip(found, case.refusals, strict=True):
         assert text.startswith(start)
+
+
+SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
+
+
+@pytest.mark.parametrize("was", SERVICE_TYPES)
+@pytest.mark.parametrize("now", SERVICE_TYPES)
+def test_a_service_may_change_its_type_and_nothing_else(was, now):
+    """What the old type left behind is dropped, and what remains is valid."""
+    old = good("v1/Service", {"spec.type": was, "spec.externalName": "a.example"})
+    if was != "ExternalName":
+        old["spec"] |= {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"]}
+    if was in {"NodePort", "LoadBalancer"}:
+        old["spec"]["ports"][0]["nodePort"] = 30080
+    if was == "LoadBalancer":
+        old["spec"] |= {"externalTrafficPolicy": "Local", "healthCheckNodePort": 30900}
+    new = apply_defaults(drop_type_fields(changed(old, {"spec.type": now}), old), resources.SERVICES)
+    assert refusals(validate_update(new, old, resources.SERVICES)) == []
+
+
+def test_a_node_port_set_anew_is_refused():
+    old = good("v1/Service", {"spec.type": "NodePort"})
+    old["spec"]["ports"][0]["nodePort"] = 30080
+    new = drop_type_fields(changed(old, {"spec.type": "ClusterIP", "spec.ports.0.nodePort": 30081}), old)
+    found = refusals(validate_update(new, old, resources.SERVICES))
+    assert found == ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
 
 
 @pytest.mark.parametrize("resource", resources.RESOURCES, ids=lambda r: f"{r.qualified_name}.{r.version}")

@@ -259,6 +259,15 @@ def test_bad_manifests_change_nothing(server: LiveServer, ns: str, change: tuple
     assert "No resources found" in server.kubectl("-n", ns, "get", "deployments")
 
 
+def test_create_a_list(server: LiveServer, ns: str) -> None:
+    items = [{"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}} for kind in ("ConfigMap", "Secret")]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    assert server.kubectl("-n", ns, "create", "-f", "-", stdin=text).count("created") == 2
+    items[0]["bogus"] = "1"
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    assert 'unknown field "bogus"' in server.kubectl("-n", ns, "apply", "-f", "-", stdin=text, check=False)
+
+
 # -- apply, diff, edit, replace
 
 
@@ -627,3 +636,7 @@ def test_other_kubectls(server: LiveServer, ns: str, minor: str) -> None:
     assert "scaled" in run("scale", "deploy/x", "--replicas=2")
     assert "Name:" in run("describe", "deploy", "x")
     assert "deleted" in run("delete", "deploy", "x")
+    (server.directory / "m.yaml").write_text(manifest())
+    assert "deployment.apps/web created" in run("apply", "-f", str(server.directory / "m.yaml"))
+    (server.directory / "m.yaml").write_text(manifest(replicas=4))
+    assert "deployment.apps/web configured" in run("apply", "-f", str(server.directory / "m.yaml"))

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from live_server import LiveServer, listening, live_server, prepare, start, stop
 
 from podnet.controlplane import pki
+from podnet.controlplane.apiserver.config import APIServerConfig
+from podnet.controlplane.apiserver.main import serve_apiserver
 
 PODS = "/api/v1/namespaces/default/pods"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -150,6 +152,23 @@ def test_an_end_in_time_with_a_watch_open(tmp_path: Path) -> None:
         assert time.monotonic() - began < 3
         assert answer.read() == b""
         connection.close()
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    with listening() as taken:
+        port = taken.getsockname()[1]
+        prepare(tmp_path, port)
+        config = APIServerConfig(
+            pki_dir=tmp_path / "pki", store_dir=tmp_path / "store", store_driver="memory", bind=(("127.0.0.1", port),)
+        )
+        with pytest.raises(SystemExit) as caught:
+            serve_apiserver(config)
+    assert str(caught.value) == f"kube-apiserver: cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_missing_certificates_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="kube-apiserver: "):
+        serve_apiserver(APIServerConfig(pki_dir=tmp_path, store_dir=tmp_path, store_driver="memory"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -192,6 +192,32 @@ async def test_a_failure_inside_the_pod_leaves_nothing(world, monkeypatch):
     assert world.ports() == []
 
 
+@pytest.mark.parametrize("refused", [SetSysctl, SetLink], ids=["sysctl", "link"])
+async def test_a_failure_half_way_on_the_node_leaves_nothing(world, monkeypatch, refused):
+    await world.ok("ADD", container="c0", netns="/pod2")
+    apply = world.kernel.apply
+
+    def fail_after_the_veth(netns, ops):
+        for op in ops:
+            if netns == "" and isinstance(op, refused):
+                raise KernelError("read-only", 30, op)
+            apply(netns, [op])
+
+    monkeypatch.setattr(world.kernel, "apply", fail_after_the_veth)
+    await world.refused("ADD")
+    assert list(world.addresses) == ["c0"]
+    assert world.ports() == [plan.host_veth("podnet", "c0", "eth0")]
+    assert world.kernel.observe("/pod1").link("eth0") is None
+
+
+async def test_a_host_end_of_that_name_is_refused_and_not_deleted(world):
+    name = plan.host_veth("podnet", "c1", "eth0")
+    world.kernel.apply("", [AddVeth(name, "other")])
+    assert name in (await world.refused("ADD"))["msg"]
+    assert world.kernel.observe("").link(name) is not None
+    assert world.addresses == {}
+
+
 async def test_without_subnet_env_try_again_later(world):
     world.subnet_env.unlink()
     assert (await world.refused("ADD"))["code"] == 11

@@ -15,6 +15,7 @@ from podnet.controlplane.controllers.nodelifecycle.plan import (
     Heartbeat,
     desired_taints,
     observe_heartbeat,
+    plan_eviction,
     unknown_conditions,
 )
 from podnet.controlplane.controllers.podgc import excess_terminated
@@ -172,3 +173,40 @@ def test_the_oldest_finished_pods_go_first() -> None:
     pods = [finished("b", "2"), finished("a", "1", "Failed"), finished("c", "0", "Running"), finished("d", "3")]
     assert [pod["metadata"]["name"] for pod in excess_terminated(pods, 1)] == ["a", "b"]
     assert excess_terminated(pods, 3) == []
+
+
+def zoned(zone: str, *statuses: str) -> list[dict[str, Any]]:
+    nodes = [node(("Ready", status)) for status in statuses]
+    for entry in nodes:
+        entry["metadata"]["labels"] = {"topology.kubernetes.io/zone": zone} if zone else {}
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        pytest.param(zoned("", "True", "True", "Unknown"), {"": "on"}, id="one lost"),
+        pytest.param(zoned("", "True", "Unknown", "Unknown"), {"": "on"}, id="two lost are too few to say"),
+        pytest.param(zoned("", "True", "True", "Unknown", "False", "Unknown"), {"": "hold"}, id="three of five"),
+        pytest.param(zoned("", *["True"] * 3, *["Unknown"] * 3), {"": "on"}, id="three of six"),
+        pytest.param(zoned("", "Unknown", "Unknown"), {"": "off"}, id="all"),
+        pytest.param(
+            [*zoned("a", "Unknown", "Unknown"), *zoned("b", "True")], {"a": "on", "b": "on"}, id="all of one zone"
+        ),
+        pytest.param(zoned("", *["True"] * 20, *["Unknown"] * 40), {"": "on"}, id="a large cluster"),
+        pytest.param([], {}, id="no nodes"),
+    ],
+)
+def test_plan_eviction(nodes: list[dict[str, Any]], expected: dict[str, str]) -> None:
+    assert plan_eviction(nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("eviction", "begun", "expected"),
+    [("on", False, True), ("hold", False, False), ("hold", True, True), ("off", True, False)],
+)
+def test_no_execute_follows_the_eviction_plan(eviction: Any, begun: bool, expected: bool) -> None:
+    taints = [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": STAMP}] if begun else []
+    found = desired_taints(node(("Ready", "Unknown"), taints=taints), NOW, eviction)
+    assert ("NoExecute" in {taint["effect"] for taint in found}) is expected
+    assert "NoSchedule" in {taint["effect"] for taint in found}

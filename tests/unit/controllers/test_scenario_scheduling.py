@@ -121,3 +121,35 @@ async def test_a_gate_holds_until_it_is_removed(plane: Any) -> None:
     assert not (await plane.client.get(PODS, "gated", "default"))["spec"].get("nodeName")
     await plane.client.patch(PODS, "gated", "default", {"spec": {"schedulingGates": None}})
     assert await placed(plane, "gated") == "node-0"
+
+
+async def test_an_important_pod_takes_the_place_of_another(plane: Any) -> None:
+    from podnet.controlplane.api.resources import PRIORITYCLASSES
+
+    await booted(plane)
+    important = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": "important"},
+        "value": 1000,
+    }
+    await plane.client.create(PRIORITYCLASSES, important)
+    for name in ("stays", "goes"):
+        await create(plane, name, "2")
+        await placed(plane, name)
+    await plane.client.patch(PODS, "goes", "default", {"metadata": {"finalizers": ["example.com/slow"]}})
+    await plane.client.patch(PODS, "stays", "default", {"metadata": {"finalizers": ["example.com/slow"]}})
+    await create(plane, "vip", "2", priorityClassName="important")
+
+    async def victim() -> Any:
+        pods = (await plane.client.list(PODS, "default")).items
+        return [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
+
+    (leaving,) = await plane.until(victim)
+    condition = meta.get_condition(leaving, "DisruptionTarget") or {}
+    assert condition["reason"] == "PreemptionByScheduler"
+    assert (await plane.client.get(PODS, "vip", "default"))["status"]["nominatedNodeName"] == "node-0"
+    name = leaving["metadata"]["name"]
+    await plane.client.patch(PODS, name, "default", {"metadata": {"finalizers": None}})
+    await plane.client.delete(PODS, name, "default", grace_period_s=0)
+    assert await placed(plane, "vip") == "node-0"

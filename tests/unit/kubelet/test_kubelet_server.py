@@ -39,6 +39,10 @@ async def until_listening(node: Any) -> None:
     await node.until(connects)
 
 
+def is_alive(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
+
+
 def logging_pod(script: str, **more: Any) -> list[dict[str, Any]]:
     return [{"name": "app", "image": "busybox", "command": ["sh", "-c", script], **more}]
 
@@ -259,10 +263,10 @@ async def test_the_process_is_killed_when_the_client_leaves(
             return marker.read_text().strip() if marker.exists() else ""
 
         pid = int(await node.until(written))
-        assert os.path.exists(f"/proc/{pid}")
+        assert is_alive(pid)
 
     async def gone() -> bool:
-        return not os.path.exists(f"/proc/{pid}")
+        return not is_alive(pid)
 
     await node.until(gone)
 

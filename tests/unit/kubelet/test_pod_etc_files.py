@@ -65,7 +65,7 @@ def test_hostname(given: dict[str, Any], hostname: str) -> None:
 
 
 def test_a_long_fqdn_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is too long .64 characters is the max, 72 characters requested"):
+    with pytest.raises(ConfigError, match=r"is too long .64 characters is the max, 72 characters requested"):
         sandbox_hostname(pod("a" * 45, setHostnameAsFQDN=True, subdomain="sql"), ZONE, "node1")
     assert hostname_and_domain(pod("a" * 45), ZONE)[1] == ""
 

@@ -47,7 +47,7 @@ def test_a_delay_stays_within_its_bounds(gaps: list[int]) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0s"), (10, "10s"), (40, "40s"), (80, "1m20s"), (160, "2m40s"), (300, "5m0s"), (3661, "1h1m1s")],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_go_duration(seconds: int, text: str) -> None:
     assert go_duration(seconds * S) == text

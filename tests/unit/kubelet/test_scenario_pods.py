@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from podnet.controlplane.api.resources import LEASES, NODES, PODS
+from podnet.controlplane.api.resources import EVENTS, LEASES, NODES, PODS
 
 SHELL = ["sh", "-c"]
 
@@ -174,6 +175,7 @@ async def test_a_dead_sandbox_is_made_again_with_its_containers(node: Any) -> No
     assert pod["status"]["podIP"] != before["status"]["podIP"]
     assert pod["status"]["podIPs"] == [{"ip": pod["status"]["podIP"]}]
     assert state_of(pod)["lastState"]["terminated"]["exitCode"] == 137
+    await node.until_event("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 
 
 async def test_a_changed_image_restarts_the_container(node: Any) -> None:
@@ -263,3 +265,24 @@ async def test_readiness_gates_hold_the_ready_condition(node: Any) -> None:
     await node.client.patch(PODS, "web", "default", patch, patch_type="strategic", subresource="status")
     pod = await node.until_ready()
     assert condition(pod, "example.com/gate")["status"] == "True"
+
+
+async def test_retries_of_a_mount_that_fails_grow_longer(node: Any) -> None:
+    await node.create_pod(volumes=[{"name": "v", "secret": {"secretName": "nope"}}])
+    await node.until_event("FailedMount", 'secret "nope" not found')
+    await asyncio.sleep(2.2)
+    tries = next(e["count"] for e in (await node.client.list(EVENTS)).items if e["reason"] == "FailedMount")
+    assert 2 <= tries <= 4
+
+
+async def test_a_crowd_of_pods_comes_and_goes(node: Any) -> None:
+    names = [f"pod-{n}" for n in range(30)]
+    await asyncio.gather(*(node.create_pod(name) for name in names))
+    for name in names:
+        await node.until_ready(name, timeout_s=10)
+    ips = {(await node.pod(name))["status"]["podIP"] for name in names}
+    assert len(ips) == 30
+    await asyncio.gather(*(node.client.delete(PODS, name, "default") for name in names))
+    for name in names:
+        await node.until_gone(name, timeout_s=10)
+    assert await node.runtime.list_pod_sandboxes() == []

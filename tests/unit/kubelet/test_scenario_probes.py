@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
+
+from podnet.controlplane.kubelet.cri import RuntimeServiceError
 
 
 def probed(**probes: Any) -> list[dict[str, Any]]:
@@ -69,4 +72,27 @@ async def test_a_failed_startup_probe_restarts(node: Any, tmp_path: Path) -> Non
 async def test_an_unknown_port_name_is_an_error_not_a_failure(node: Any) -> None:
     await node.create_pod(containers=probed(livenessProbe={"tcpSocket": {"port": "nope"}, "failureThreshold": 1}))
     await node.until_event("Unhealthy", "Liveness probe errored: couldn't find port: nope")
+    assert state_of(await node.pod())["restartCount"] == 0
+
+
+async def test_a_host_network_pod_is_probed_at_its_node(node: Any) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        probe = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+        await node.create_pod(containers=probed(readinessProbe=probe), hostNetwork=True)
+        await node.until_ready()
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_probe_command_that_is_not_there_changes_nothing(node: Any) -> None:
+    async def unable(*_: Any) -> Any:
+        raise RuntimeServiceError("ExecError", 'exec: "nope": executable file not found in $PATH')
+
+    node.runtime.__dict__["exec_sync"] = unable
+    probe = {"exec": {"command": ["nope"]}, "periodSeconds": 1, "failureThreshold": 1}
+    await node.create_pod(containers=probed(livenessProbe=probe))
+    await node.until_event("Unhealthy", 'Liveness probe errored: exec: "nope"')
     assert state_of(await node.pod())["restartCount"] == 0

@@ -62,6 +62,10 @@ class Cluster:
     def peers(self, n):
         return {str(route.destination) for route in self.state(n).routes if route.link == "flannel.1"}
 
+    def script(self, n):
+        written = [script for script in self.kernels[n].scripts("") if not script.startswith("list")]
+        return written[-1] if written else ""
+
     def mac(self, n):
         link = self.state(n).link("flannel.1")
         return link.mac if link else ""
@@ -103,7 +107,7 @@ async def test_nodes_find_each_other(cluster):
     assert node["metadata"]["annotations"][PREFIX + "public-ip"] == "192.168.100.1"
     assert cluster.paths(1).subnet_env.read_text().splitlines()[1] == "FLANNEL_SUBNET=10.244.1.1/24"
     assert cluster.kernels[1].sysctl("", "net.ipv4.ip_forward") == "1"
-    assert "192.168.100.3" in cluster.kernels[1].scripts("")[-1]
+    assert "192.168.100.3" in cluster.script(1)
     assert {entry.mac for entry in cluster.state(1).fdb} == {cluster.mac(2), cluster.mac(3)}
 
 
@@ -195,6 +199,32 @@ async def test_a_strict_reverse_path_filter_is_loosened(cluster, all_, eth0, exp
     assert cluster.kernels[1].sysctl("", "net.ipv4.conf.all.rp_filter") == expected
 
 
+@pytest.mark.parametrize(
+    ("cidr", "ip", "same_mac"),
+    [
+        ("10.0.0.0/8", "192.168.100.9", False),
+        ("172.16.0.0/24", "192.168.100.9", False),
+        ("10.244.1.0/25", "192.168.100.9", False),
+        ("10.244.9.0/24", "192.168.100.1", False),
+        ("10.244.9.0/24", "192.168.100.9", True),
+    ],
+    ids=["the whole network and more", "another network", "our subnet", "our address", "our MAC"],
+)
+async def test_a_node_that_claims_too_much_is_left_out(cluster, cidr, ip, same_mac):
+    for n in (1, 2):
+        cluster.start(n)
+        await cluster.add_node(n)
+    await until(lambda: cluster.peers(1))
+    data = json.dumps({"VNI": 1, "VtepMAC": cluster.mac(1) if same_mac else "8e:00:00:00:00:09"})
+    notes = {"backend-type": "vxlan", "backend-data": data, "public-ip": ip}
+    meta = {"name": "rogue", "annotations": {PREFIX + key: value for key, value in notes.items()}}
+    spec = {"podCIDR": cidr, "podCIDRs": [cidr]}
+    await cluster.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec})
+    cluster.start(3)
+    await cluster.add_node(3)
+    await until(lambda: cluster.peers(1) == {"10.244.2.0/24", "10.244.3.0/24"})
+
+
 async def test_host_gw(cluster):
     for n in (1, 2):
         cluster.start(n, mode="host-gw")
@@ -208,8 +238,8 @@ async def test_host_gw(cluster):
 async def test_without_masquerade_the_table_is_removed(cluster):
     cluster.start(1, masquerade=False)
     await cluster.add_node(1)
-    await until(lambda: cluster.kernels[1].scripts(""))
-    assert "masquerade" not in cluster.kernels[1].scripts("")[-1]
+    await until(lambda: cluster.script(1))
+    assert "masquerade" not in cluster.script(1)
     await until(cluster.paths(1).subnet_env.exists)
     assert "FLANNEL_IPMASQ=false" in cluster.paths(1).subnet_env.read_text()
 

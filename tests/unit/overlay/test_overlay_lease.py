@@ -53,6 +53,10 @@ def test_a_lease():
         {"metadata": {"name": "w1", "annotations": None}, "spec": None},
         node(public_ip=""),
         node(public_ip="not an address"),
+        node(public_ip="0.0.0.0"),
+        node(public_ip="239.1.1.1"),
+        node(public_ip="127.0.0.1"),
+        node(public_ip="255.255.255.255"),
         node(backend_type=""),
         node(backend_data=""),
         node(backend_data="{"),
@@ -92,6 +96,18 @@ def test_dual_stack_nodes_give_their_ipv4_subnet():
 def test_rivals_are_settled_alike_by_everybody(second):
     assert [lease.node for lease in parse_leases([second, node()])] == ["w1"]
     assert parse_leases([node(), second]) == parse_leases([second, node()])
+
+
+def test_the_older_node_keeps_what_a_newcomer_claims():
+    old, new = node("w2"), node("a1", backend_data='{"VNI":1,"VtepMAC":"8e:1f:00:00:00:02"}')
+    old["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    new["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    assert [lease.node for lease in parse_leases([new, old])] == ["w2"]
+
+
+def test_what_lies_outside_the_pod_network_takes_nothing_away():
+    wide = node("a1", "10.0.0.0/8", backend_data='{"VNI":1,"VtepMAC":"8e:1f:00:00:00:02"}')
+    assert [lease.node for lease in parse_leases([wide, node()], IPv4Network("10.244.0.0/16"))] == ["w1"]
 
 
 macs = st.binary(min_size=6, max_size=6).map(lambda raw: bytes([raw[0] & 0xFE, *raw[1:]]).hex(":"))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from ipaddress import IPv4Address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,9 +20,9 @@ from podnet.topology.links import (
     mac_of,
     plan_machine,
     plan_port,
-    port_name,
-    trunk_name,
 )
+from podnet.topology.naming import port_name, trunk_name
+from podnet.topology.node import Machine, UnderlayError
 from podnet.topology.spec import HostRoute, default_cluster_spec
 
 LABELS = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
@@ -39,7 +43,7 @@ def test_every_name_makes_a_valid_and_distinct_interface(one: str, other: str) -
 
 def test_long_names_keep_their_beginning() -> None:
     long = "a-very-long-worker-name"
-    assert port_name(long).startswith("a-very-lon_")
+    assert port_name(long).startswith("a-very_")
     assert port_name(long) != port_name(long + "s")
 
 
@@ -77,3 +81,44 @@ def test_sysctls_that_the_kernel_lacks_are_named() -> None:
     assert kernel.sysctl("", "net.ipv4.ip_forward") == "1"
     assert kernel.sysctl("", "net.bridge.bridge-nf-call-iptables") == "1"
     assert apply_sysctls(kernel, "", (("net.bridge.nothing", "1"),)) == ["net.bridge.nothing"]
+
+
+def test_thousands_of_long_names_with_one_beginning_stay_distinct() -> None:
+    names = {port_name(f"a-rather-long-worker-name-{n}") for n in range(5000)}
+    assert len(names) == 5000
+
+
+def test_a_missing_mnexec_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UnderlayError, match=r"mnexec is not installed .*apt install mininet"):
+        Machine.setup()
+
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "distutils":
+            raise ModuleNotFoundError(name)
+for name in [name for name in sys.modules if name.startswith("distutils")]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Block())
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "distutils" else real(name, *rest)
+from podnet.topology.mininet_modules import mininet
+old = mininet.node.StrictVersion
+print(old.__module__, old("1.9.3") < old("1.10"), old("3.1.0") < old("1.10"))
+"""
+
+
+def test_mininet_is_imported_where_python_has_no_distutils() -> None:
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BLOCKED],
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "podnet.topology.mininet_modules True False\n", done.stderr
