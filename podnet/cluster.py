@@ -21,6 +21,7 @@ from typing import Literal, NoReturn, cast
 
 from podnet import __version__
 from podnet.boot import BootCheck, last_log_line, run_boot_check
+from podnet.cni.install import launcher_program
 from podnet.components import ComponentSpec
 from podnet.control import ControlVerbs
 from podnet.controlplane import pki
@@ -114,6 +115,7 @@ class Cluster:
         ControlVerbs(self).install(self.supervisor.handlers)
         self.supervisor.on_stop.append(self.underlay.stop)
         specs = self.component_specs()  # imports what the components need
+        launcher_program()  # compiled once, here, and not by every node at the same time
         gc.collect()
         gc.freeze()  # forked children share these pages; a collector that touched them would copy them all
         for spec in specs:

@@ -25,16 +25,13 @@ from podnet.controlplane.api.types import Object, Resource
 Schemas = Mapping[str, Mapping[str, Any]]
 Kinds = dict[tuple[str, str, str], str]
 
-OPENAPI_V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-"""Spelled as a server must: the form with an @, which clients ask for, is no media type Go would parse."""
-
 _NEW_REF = "#/components/schemas/"
 _QUERY = {
     "dryRun": "When present, indicates that modifications should not be persisted.",
     "fieldManager": "The name of the actor that makes these changes.",
     "fieldValidation": "How to treat unknown or duplicate fields: Ignore, Warn or Strict.",
 }
-_ACTIONS = {"post": "post", "put": "put", "patch": "patch"}
+_ACTIONS = frozenset({"post", "put", "patch"})
 _BODY_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _PATCH_TYPES = (
     "application/json-patch+json",
@@ -48,6 +45,8 @@ _METHODS = {
     "patch": ("patch", "patch"),
     "delete": ("delete", "delete"),
 }
+_FORMAT = "1"
+"""Raised whenever this file renders differently, so that kubectl's cached copies go stale."""
 
 
 def openapi_index(hashes: Mapping[str, str] | None = None) -> Object:
@@ -75,10 +74,6 @@ def document_hash(group: str, version: str) -> str:
     rows = [repr(resource) for resource in _resources(group, version)]
     release = importlib.metadata.version("kubernetes-validate")
     return hashlib.sha512("\n".join([release, _FORMAT, *rows]).encode()).hexdigest().upper()
-
-
-_FORMAT = "1"
-"""Raised whenever this file renders differently, so that kubectl's cached copies go stale."""
 
 
 @cache
@@ -265,13 +260,3 @@ def _property(name: str, schema: Any) -> Any:
         converted["allOf"] = [{"$ref": reference}]
         converted.setdefault("default", {})
     return converted
-
-
-def openapi_v2_document() -> bytes:
-    """The least OpenAPI v2 document that is one: `Document {1 swagger, 2 info {1 title, 2 version}, 8 paths}`.
-
-    kubectl before 1.29 insists on `/openapi/v2`, which exists as protobuf only. A document without definitions sends it
-    down the paths it keeps for unknown kinds: no validation of its own, and patches by its compiled-in types."""
-    title, version = b"Kubernetes", b"v1.32.4"
-    info = b"\x0a" + bytes([len(title)]) + title + b"\x12" + bytes([len(version)]) + version
-    return b"\x0a\x032.0" + b"\x12" + bytes([len(info)]) + info + b"\x42\x00"

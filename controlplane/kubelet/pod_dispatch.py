@@ -6,7 +6,6 @@ configuration and ended like one that was deleted by force.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from podnet.controlplane.api.types import Object
@@ -15,6 +14,7 @@ from podnet.controlplane.kubelet.admission import admit_pod
 from podnet.controlplane.kubelet.pod_ending import GONE_GRACE_S, Ending
 from podnet.controlplane.kubelet.pod_worker import PodWorker
 from podnet.controlplane.kubelet.runtime_state import PodRuntimeState
+from podnet.controlplane.kubelet.volumes.pod_volumes import remove_pod_directory
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 
 
@@ -80,7 +80,7 @@ class PodDispatch:
         directory = context.config.paths.pods_dir
         for entry in directory.iterdir() if directory.is_dir() else ():
             if entry.name not in self._workers:
-                shutil.rmtree(entry, ignore_errors=True)
+                remove_pod_directory(entry)
 
     def _adopt(self, pod: Object) -> None:
         context, uid = self._context, pod_spec.uid(pod)

@@ -332,6 +332,8 @@ class PodWorker:
         except (RuntimeServiceError, ConfigError) as error:
             context.recorder.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             return False
+        # What could not be made in the old sandbox may be tried at once in the new one.
+        self._memory.failures.clear()
         return True
 
     async def _start(self, pod: Object, state: PodRuntimeState, start: ContainerStart, volumes: dict[str, Any]) -> None:

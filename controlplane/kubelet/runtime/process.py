@@ -81,7 +81,10 @@ def _become(
         if spec.no_new_privs:
             forbid_new_privileges()
         syscalls.set_parent_death_signal(signal.SIGKILL)
-        code = start_program(argv or spec.argv, dict(spec.env), report)
+        env = dict(spec.env)
+        if streams.tty:
+            env.setdefault("TERM", "xterm")
+        code = start_program(argv or spec.argv, env, report)
     except (StartError, RootError) as error:
         _tell(report, str(error))
     except OSError as error:

@@ -23,6 +23,7 @@ from podnet.controlplane.kubelet.config_cache import ConfigCache, Reference
 from podnet.controlplane.kubelet.downward import ConfigError, PodFacts
 from podnet.controlplane.kubelet.timestamps import SECOND_NS
 from podnet.controlplane.kubelet.volumes.atomic import write_payload
+from podnet.controlplane.kubelet.volumes.empty_dir import set_up_empty_dir, unmount_below
 from podnet.controlplane.kubelet.volumes.host_path import prepare_host_path
 from podnet.controlplane.kubelet.volumes.payload import (
     TokenRequest,
@@ -96,7 +97,7 @@ class PodVolumes:
     def tear_down(self) -> None:
         """Remove the pod's directory. What a hostPath volume shows is not in it."""
         self._tokens.clear()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        remove_pod_directory(self._directory)
 
     def _set_up_one(self, volume: Mapping[str, Any], facts: PodFacts, sources: VolumeSources, now_ns: int) -> Path:
         if "hostPath" in volume:
@@ -111,9 +112,8 @@ class PodVolumes:
         payload = render_volume(volume, facts, sources)
         if payload is not None:
             write_payload(directory, payload, now_ns)
-        elif not directory.exists():
-            directory.mkdir(parents=True)
-            directory.chmod(0o777)  # past the umask: any user of the pod may write
+        else:
+            set_up_empty_dir(directory, volume["emptyDir"])
         return directory
 
     async def _sources(self, pod: Object, now_ns: int) -> VolumeSources:
@@ -158,6 +158,12 @@ class PodVolumes:
         life_ns = int(request.expiration_s * REFRESH_SHARE) * SECOND_NS
         self._tokens[request] = _Token(value, now_ns + life_ns)
         return value
+
+
+def remove_pod_directory(directory: Path) -> None:
+    """Unmount and remove a pod's directory; harmless when it is not there."""
+    unmount_below(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def resolve_sub_path(volume: Path, sub_path: str) -> Path:

@@ -6,7 +6,6 @@ import orjson
 import pytest
 
 from podnet.controlplane.api import discovery, openapi, resources
-from podnet.controlplane.api.protobuf.wire import read_fields
 from podnet.controlplane.api.types import Resource, Subresource
 
 WIDGET = Resource(
@@ -201,13 +200,6 @@ def test_custom_resources_render_from_their_own_schema():
     body = openapi.render_document([WIDGET], {"com.example.v1beta1.Widget": schema})
     assert "/apis/example.com/v1beta1/namespaces/{namespace}/widgets/{name}/status" in body["paths"]
     assert list(body["components"]["schemas"]) == ["com.example.v1beta1.Widget"]
-
-
-def test_the_least_v2_document_is_well_formed():
-    fields = dict(read_fields(openapi.openapi_v2_document()))
-    assert fields[1] == b"2.0"
-    assert dict(read_fields(fields[2])) == {1: b"Kubernetes", 2: b"v1.32.4"}
-    assert fields[8] == b""
 
 
 def test_merge_keys_and_list_types_survive():

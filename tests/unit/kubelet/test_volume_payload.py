@@ -16,6 +16,7 @@ from podnet.controlplane.kubelet.downward import ConfigError, PodFacts
 from podnet.controlplane.kubelet.env import Environment
 from podnet.controlplane.kubelet.mounts import container_mounts, write_etc_files
 from podnet.controlplane.kubelet.volumes.atomic import write_payload
+from podnet.controlplane.kubelet.volumes.empty_dir import set_up_empty_dir, tmpfs_options
 from podnet.controlplane.kubelet.volumes.host_path import prepare_host_path
 from podnet.controlplane.kubelet.volumes.payload import (
     FilePayload,
@@ -25,7 +26,7 @@ from podnet.controlplane.kubelet.volumes.payload import (
     token_requests,
     volume_references,
 )
-from podnet.controlplane.kubelet.volumes.pod_volumes import resolve_sub_path
+from podnet.controlplane.kubelet.volumes.pod_volumes import remove_pod_directory, resolve_sub_path
 
 POD: dict[str, Any] = {"metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {"containers": []}}
 FACTS = PodFacts(POD, "192.168.100.11", ("10.244.1.5",))
@@ -269,3 +270,27 @@ def test_etc_files_are_rewritten_in_place(tmp_path: Path) -> None:
     assert (tmp_path / "pod" / "etc-hosts").stat().st_ino == inode
     assert (tmp_path / "pod" / "etc-hosts").read_text() == "hosts 2\n"
     assert (tmp_path / "pod" / "hostname").read_text() == "web\n"
+
+
+def test_an_empty_dir_keeps_what_is_in_it(tmp_path: Path) -> None:
+    directory = tmp_path / "pod" / "volumes" / "kubernetes.io~empty-dir" / "v"
+    set_up_empty_dir(directory, {})
+    assert directory.stat().st_mode & 0o777 == 0o777
+    (directory / "file").write_text("kept")
+    set_up_empty_dir(directory, {})
+    assert (directory / "file").read_text() == "kept"
+    remove_pod_directory(tmp_path / "pod")
+    remove_pod_directory(tmp_path / "pod")
+    assert not (tmp_path / "pod").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        pytest.param({"medium": "Memory"}, "mode=0777", id="no-limit"),
+        pytest.param({"medium": "Memory", "sizeLimit": "64Mi"}, "mode=0777,size=67108864", id="limit"),
+        pytest.param({"medium": "Memory", "sizeLimit": 0}, "mode=0777", id="zero"),
+    ],
+)
+def test_memory_volumes(source: dict[str, Any], options: str) -> None:
+    assert tmpfs_options(source) == options
