@@ -1,12 +1,14 @@
 """Packaging. The rooms stand at the top of the tree and are packaged as podnet.<room> through the symlinks in podnet/."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="podnet",
     version="0.1.0",
     description="A Kubernetes network you can hold in your hands: real packets, real kubectl, no containers.",
-    long_description=open("README.md", encoding="utf-8").read() if __import__("os").path.exists("README.md") else "",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
@@ -16,7 +18,6 @@ setup(
     entry_points={"console_scripts": ["podnet = podnet.__main__:main"]},
     install_requires=[
         "mininet==2.3.0.dev6",  # nodes, switches, links (mnexec comes from the distribution's package)
-        "pyroute2==0.9.7",  # netlink messages
         "aiohttp==3.14.5",  # HTTP both ways
         "uvloop==0.23.0",
         "orjson==3.13.0",

@@ -66,7 +66,7 @@ def _go_value(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     if isinstance(value, (dict, list)):
-        import json  # noqa: PLC0415 - only on the error path
+        import json  # late: only the error path needs it
 
         return json.dumps(value, separators=(",", ":"))
     return str(value)

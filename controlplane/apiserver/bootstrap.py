@@ -53,7 +53,7 @@ async def ensure_bootstrap(registry: Registry, *, advertise_address: str, port: 
         endpoint_slice = kubernetes_endpoint_slice(advertise_address, port)
         await _ensure_true(registry, ENDPOINTS, kubernetes_endpoints(advertise_address, port), "subsets")
         await _ensure_true(registry, ENDPOINTSLICES, endpoint_slice, "endpoints", "ports")
-    for group, version in dict.fromkeys((r.group, r.version) for r in RESOURCES if r.group):
+    for group, version in dict.fromkeys((r.group, r.version) for r in RESOURCES):
         await _ensure_api_service(registry, group, version)
 
 

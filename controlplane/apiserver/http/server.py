@@ -63,6 +63,7 @@ class APIServer:
             request_factory=_request_factory,
             handler_cancellation=True,
             access_log=None,
+            auto_decompress=False,  # nobody sends compressed bodies, and a small one may mean a very large one
             max_line_size=64 * 1024,
             max_field_size=64 * 1024,
             keepalive_timeout=180.0,
@@ -119,6 +120,9 @@ class APIServer:
         verb = _WRITES.get(method)
         if verb is None:
             raise method_not_supported(target.resource.plural, method.lower(), target.resource.group)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         # A client that goes away must not cut a write in two: it is finished, whoever still listens.
         task = asyncio.ensure_future(verb(self, request, target, user, query))
         self._in_flight.add(task)

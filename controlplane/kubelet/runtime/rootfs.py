@@ -13,10 +13,10 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from podnet.controlplane.kubelet.cri import Mount
 from podnet.controlplane.kubelet.images.layers import programs_source
+from podnet.controlplane.kubelet.runtime.overlays import graft, grafted_below, make_read_only, mount_overlay
 from podnet.controlplane.kubelet.runtime.rootplan import (
     OVERLAID,
     Bind,
@@ -35,14 +35,6 @@ from podnet.controlplane.kubelet.runtime.spec import ContainerSpec
 from podnet.topology.linux import syscalls
 
 _MAX_LINKS = 40
-_KEPT_FLAGS = {
-    os.ST_NOSUID: syscalls.MS_NOSUID,
-    os.ST_NODEV: syscalls.MS_NODEV,
-    os.ST_NOEXEC: syscalls.MS_NOEXEC,
-    os.ST_NOATIME: syscalls.MS_NOATIME,
-    os.ST_NODIRATIME: 0x800,
-    os.ST_RELATIME: 0x200000,
-}
 
 
 class RootError(Exception):
@@ -135,9 +127,10 @@ def _apply(root: str, step: Step) -> None:
         case Protect(path):
             if os.path.lexists(root + path):
                 syscalls.mount(root + path, root + path, flags=syscalls.MS_BIND | syscalls.MS_REC)
-                _make_read_only(root + path)
+                make_read_only(root + path)
         case MakeReadOnly(path):
-            _make_read_only(root + path)
+            for place in (root + path, *grafted_below(root + path)):
+                make_read_only(place)
 
 
 def _mount_new(root: str, step: MountNew) -> None:
@@ -154,70 +147,18 @@ def _mount_new(root: str, step: MountNew) -> None:
 
 def _overlay(target: str, layers: tuple[str, ...], scratch: str) -> None:
     """Mount an overlay; its upper on the state directory's file system, on a tmpfs where that one can not be an upper
-    (it is an overlay itself, or a network file system), and piecewise where the lower has locked mounts below it."""
+    (it is an overlay or a network file system, or lies in the lower), and piecewise where the lower has locked mounts
+    below it. The kernel has an error number of its own for each of these, so any refusal leads to the next way."""
     lowers = tuple(layer for layer in layers if os.path.isdir(layer))
     os.makedirs(scratch, exist_ok=True)
-    try:
-        _mount_overlay(target, lowers, scratch)
+    with contextlib.suppress(OSError):
+        mount_overlay(target, lowers, scratch)
         return
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTSUP):
-            raise
     syscalls.mount("podnet", scratch, "tmpfs", data="mode=755,size=1g")
-    try:
-        _mount_overlay(target, lowers, scratch)
-    except OSError:
-        _graft(target, lowers, scratch)
-
-
-def _mount_overlay(target: str, lowers: tuple[str, ...], scratch: str) -> None:
-    upper, work = f"{scratch}/upper", f"{scratch}/work"
-    os.makedirs(upper, exist_ok=True)
-    os.makedirs(work, exist_ok=True)
-    # Without trusted.* attributes (a user namespace) overlayfs keeps its marks in user.*; without either it still
-    # works but cannot replace a directory of the machine by a file.
-    extra = ",userxattr" if _in_user_namespace() else ""
-    lower = ":".join(_escape(path) for path in lowers)
-    options = f"lowerdir={lower},upperdir={_escape(upper)},workdir={_escape(work)}{extra}"
-    syscalls.mount("overlay", target, "overlay", 0, options)
-
-
-def _graft(target: str, lowers: tuple[str, ...], scratch: str) -> None:
-    """The same directory without one overlay for all of it: each subdirectory as an overlay of its own, or bound
-    read-only; files bound or copied. The last layer is the machine's."""
-    syscalls.mount("podnet", target, "tmpfs", data="mode=755,size=256m")
-    seen: set[str] = set()
-    for layer in lowers:
-        for entry in os.scandir(layer):
-            if entry.name in seen:
-                continue
-            seen.add(entry.name)
-            place = f"{target}/{entry.name}"
-            if entry.is_symlink():
-                os.symlink(os.readlink(entry.path), place)
-            elif entry.is_dir():
-                os.mkdir(place)
-                below = tuple(f"{lower}/{entry.name}" for lower in lowers if os.path.isdir(f"{lower}/{entry.name}"))
-                part = f"{scratch}/{entry.name}"
-                os.makedirs(part, exist_ok=True)
-                try:
-                    _mount_overlay(place, below, part)
-                except OSError:
-                    syscalls.mount(below[-1], place, flags=syscalls.MS_BIND | syscalls.MS_REC)
-            elif entry.is_file():
-                Path(place).touch()
-                syscalls.mount(entry.path, place, flags=syscalls.MS_BIND)
-                _make_read_only(place)
-
-
-def _escape(path: str) -> str:
-    """Overlayfs splits its options at commas and its lower directories at colons."""
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-
-
-def _in_user_namespace() -> bool:
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() != ["0", "0", "4294967295"]
+    with contextlib.suppress(OSError):
+        mount_overlay(target, lowers, scratch)
+        return
+    graft(target, lowers, scratch)
 
 
 def _bind_step(root: str, step: Bind) -> None:
@@ -243,17 +184,7 @@ def _bind_step(root: str, step: Bind) -> None:
             return
         raise
     if step.read_only:
-        _make_read_only(target)
-
-
-def _make_read_only(target: str) -> None:
-    """Remount one mount read-only, keeping the flags it has: a user namespace may not drop them."""
-    have = os.statvfs(target).f_flag
-    flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY
-    for bit, flag in _KEPT_FLAGS.items():
-        if have & bit:
-            flags |= flag
-    syscalls.mount("", target, flags=flags)
+        make_read_only(target)
 
 
 def resolve_in_root(root: str, path: str) -> str:

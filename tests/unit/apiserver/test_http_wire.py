@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -648,8 +649,51 @@ async def test_a_client_that_leaves_takes_its_watch_with_it(wire: Wire, registry
     async with wire.session.get(f"{wire.base}{NS}/pods?watch=true"):
         assert len(registry.cache.of(PODS).watchers) == 1
     async with asyncio.timeout(2):
-        while registry.cache.of(PODS).watchers:  # noqa: ASYNC110 - the server has no event for it
+        while registry.cache.of(PODS).watchers:
             await asyncio.sleep(0.01)
+
+
+# -- bodies as HTTP frames them
+
+
+async def test_a_body_that_waits_to_be_asked_for(wire: Wire) -> None:
+    body = orjson.dumps(config_map())
+    head = (
+        f"POST {NS}/configmaps HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(wire.base.rsplit(":", 1)[1]))
+    writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+    async with asyncio.timeout(2):
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        await reader.readline()
+        writer.write(body)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 201")
+    writer.close()
+
+
+async def test_a_chunked_body(wire: Wire) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for byte in orjson.dumps(config_map()):
+            yield bytes([byte])
+
+    async with wire.session.post(f"{wire.base}{NS}/configmaps", data=chunks()) as response:
+        assert response.status == 415  # aiohttp calls it application/octet-stream
+    headers = {"Content-Type": "application/json"}
+    async with wire.session.post(f"{wire.base}{NS}/configmaps", data=chunks(), headers=headers) as response:
+        assert response.status == 201
+
+
+async def test_a_compressed_body_is_not_unpacked(wire: Wire) -> None:
+    body = gzip.compress(orjson.dumps(config_map()))
+    answer = await wire("POST", f"{NS}/configmaps", body, Content_Encoding="gzip")
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("path", ["/version", f"{NS}/pods", "/api/v1/namespaces/default"])
+async def test_head(wire: Wire, path: str) -> None:
+    answer = await wire("HEAD", path)
+    assert (answer.status, answer.body) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 0
 
 
 # -- garbage

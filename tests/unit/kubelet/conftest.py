@@ -63,7 +63,7 @@ class NodeUnderTest:
     async def pod(self, name: str = "web") -> Object:
         return await self.client.get(PODS, name, "default")
 
-    async def until_pod(self, check: Callable[[Object], Any], name: str = "web", timeout_s: float = 5.0) -> Object:
+    async def until_pod(self, check: Callable[[Object], Any], name: str = "web", timeout_s: float = 15.0) -> Object:
         """Wait for a pod for which `check` is true; fails with the pod's status."""
         seen: Object = {}
 
@@ -76,13 +76,13 @@ class NodeUnderTest:
         except AssertionError:
             raise AssertionError(f"pod {name} never got there: {seen['pod'].get('status')}") from None
 
-    async def until_phase(self, phase: str, name: str = "web", timeout_s: float = 5.0) -> Object:
+    async def until_phase(self, phase: str, name: str = "web", timeout_s: float = 15.0) -> Object:
         return await self.until_pod(lambda pod: pod["status"].get("phase") == phase, name, timeout_s)
 
-    async def until_ready(self, name: str = "web", timeout_s: float = 5.0) -> Object:
+    async def until_ready(self, name: str = "web", timeout_s: float = 15.0) -> Object:
         return await self.until_pod(lambda pod: condition(pod, "Ready") == "True", name, timeout_s)
 
-    async def until_gone(self, name: str = "web", timeout_s: float = 5.0) -> None:
+    async def until_gone(self, name: str = "web", timeout_s: float = 15.0) -> None:
         async def look() -> bool:
             return not [p for p in (await self.client.list(PODS)).items if p["metadata"]["name"] == name]
 
@@ -99,7 +99,7 @@ class NodeUnderTest:
         message: str = await self.until(look)
         return message
 
-    async def until(self, check: Callable[[], Awaitable[Any]], timeout_s: float = 5.0) -> Any:
+    async def until(self, check: Callable[[], Awaitable[Any]], timeout_s: float = 15.0) -> Any:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             answer = await check()

@@ -70,7 +70,7 @@ async def test_a_missing_config_map_waits_and_its_arrival_starts_the_container(n
     )
     await node.until_event("Failed", 'Error: configmap "late" not found')
     await node.client.create(CONFIGMAPS, config_map("late", A="1"))
-    await node.until_ready(timeout_s=3)
+    await node.until_ready(timeout_s=8)
 
 
 async def test_a_missing_volume_source_is_a_failed_mount(node: Any) -> None:
@@ -83,7 +83,7 @@ async def test_a_missing_volume_source_is_a_failed_mount(node: Any) -> None:
     waiting = (await node.pod())["status"]["containerStatuses"][0]["state"]["waiting"]
     assert waiting["reason"] == "ContainerCreating"
     await node.client.create(CONFIGMAPS, config_map("late", A="1"))
-    await node.until_ready(timeout_s=3)
+    await node.until_ready(timeout_s=8)
 
 
 async def test_config_map_files_follow_the_object(node: Any) -> None:

@@ -24,7 +24,7 @@ async def test_a_stubborn_container_is_killed_after_its_grace_period(node: Any) 
     pod = await node.pod()
     assert pod["metadata"]["deletionTimestamp"]
     await node.until_gone()
-    assert 0.8 < time.monotonic() - begun < 4
+    assert 0.8 < time.monotonic() - begun < 20
 
 
 async def test_a_shorter_grace_period_hastens_an_end_under_way(node: Any) -> None:
@@ -33,7 +33,7 @@ async def test_a_shorter_grace_period_hastens_an_end_under_way(node: Any) -> Non
     await node.client.delete(PODS, "web", "default", grace_period_s=60)
     await node.until_event("Killing", "Stopping container app")
     await node.client.delete(PODS, "web", "default", grace_period_s=1)
-    await node.until_gone(timeout_s=4)
+    await node.until_gone(timeout_s=20)
     assert await node.events("Killing") == ["Stopping container app"]
 
 

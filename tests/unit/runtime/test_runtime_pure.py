@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from podnet.controlplane.kubelet.cri import ContainerConfig, Mount, PortMapping, RuntimeServiceError, SandboxConfig
 from podnet.controlplane.kubelet.images import catalogue
-from podnet.controlplane.kubelet.runtime import bundle, credentials, crilog, layout, protocol, rootfs, rootplan, spec
+from podnet.controlplane.kubelet.runtime import (
+    bundle,
+    credentials,
+    crilog,
+    layout,
+    overlays,
+    protocol,
+    rootfs,
+    rootplan,
+    spec,
+)
 from podnet.controlplane.kubelet.runtime.processes import is_alive, process_start_time
 from podnet.controlplane.kubelet.runtime.rootplan import Bind, MakeReadOnly, MountOverlay, Protect
 from podnet.topology.paths import NodePaths
@@ -89,7 +99,7 @@ def test_a_loop_of_links_is_refused(tmp_path):
 
 
 def test_overlay_options_are_escaped():
-    assert rootfs._escape("/a:b,c\\d") == "/a\\:b\\,c\\\\d"
+    assert overlays.escape("/a:b,c\\d") == "/a\\:b\\,c\\\\d"
 
 
 # --- logs --------------------------------------------------------------------------------------------------------
