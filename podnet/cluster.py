@@ -114,6 +114,8 @@ class Cluster:
             self._write_certificates()
         ControlVerbs(self).install(self.supervisor.handlers)
         self.supervisor.on_stop.append(self.underlay.stop)
+        if any(switch.kind == "openflow" for switch in self.spec.switches):
+            self.supervisor.every_second.append(self.underlay.revive)
         specs = self.component_specs()  # imports what the components need
         launcher_program()  # compiled once, here, and not by every node at the same time
         gc.collect()

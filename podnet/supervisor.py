@@ -63,12 +63,14 @@ class Supervisor:
     handlers: dict[str, Callable[[dict[str, Any]], Answer | Work]] = field(default_factory=dict)
     keep_fds: frozenset[int] = frozenset()
     on_stop: list[Callable[[], None]] = field(default_factory=list)
+    every_second: list[Callable[[], None]] = field(default_factory=list)
     components: dict[str, Component] = field(default_factory=dict)
     progress: list[dict[str, Any]] = field(default_factory=list)
     _watched: dict[int, Callable[[], bool]] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _conversations: dict[int, Conversation] = field(default_factory=dict)
     _stopping: bool = False
+    _next_tick: float = 0.0
     _stop_waiters: list[socket.socket] = field(default_factory=list)
 
     # --- components ---------------------------------------------------------------------------------------------
@@ -127,7 +129,7 @@ class Supervisor:
         self._selector.register(read_fd, selectors.EVENT_READ, "signals")
         self._selector.register(self.control, selectors.EVENT_READ, "control")
         while not self._stopping:
-            timeout = self._restart_due()
+            timeout = self._next_timeout()
             for key, _ in self._selector.select(timeout):
                 if key.data == "signals":
                     self._on_signals(os.read(read_fd, 4096))
@@ -139,6 +141,22 @@ class Supervisor:
                     self._on_conversation(key.data)
             self._reap()
         self._stop()
+
+    def _next_timeout(self) -> float | None:
+        """Do what is due; how long the loop may sleep then."""
+        due = self._restart_due()
+        if not self.every_second:
+            return due
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + 1.0
+            for hook in self.every_second:
+                try:
+                    hook()
+                except Exception:  # PID 1 goes on, whatever a hook meets
+                    traceback.print_exc()
+        left = max(0.0, self._next_tick - now)
+        return left if due is None else min(due, left)
 
     def _on_signals(self, numbers: bytes) -> None:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from podnet.controlplane.api.defaults import drop_type_fields
 from podnet.controlplane.api.types import Object, Resource
 
 _GENERATION = """
@@ -24,20 +25,8 @@ WITH_GENERATION = frozenset(_GENERATION.split())
 """Kinds whose metadata.generation counts changes of the desired state (Pod, Service, Node… have none in 1.32)."""
 
 CREATE_ON_UPDATE = frozenset(
-    [
-        "leases.coordination.k8s.io",
-        "events",
-        "events.events.k8s.io",
-        "endpoints",
-        "endpointslices.discovery.k8s.io",
-        "limitranges",
-        "services",
-        "roles.rbac.authorization.k8s.io",
-        "rolebindings.rbac.authorization.k8s.io",
-        "clusterroles.rbac.authorization.k8s.io",
-        "clusterrolebindings.rbac.authorization.k8s.io",
-    ]
-) - {"endpointslices.discovery.k8s.io"}
+    ["leases.coordination.k8s.io", "events", "events.events.k8s.io", "endpoints", "limitranges", "services", "roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"]
+)
 """PUT of a name that is not there creates it."""
 
 NEEDS_RESOURCE_VERSION = frozenset(
@@ -174,6 +163,8 @@ def prepare_update(new: Object, old: Object, resource: Resource, subresource: st
         _restore(new, old, "status")
     if resource.qualified_name == "pods":
         _keep_ephemeral_containers_apart(new, old, subresource)
+    if resource.qualified_name == "services" and not subresource:
+        drop_type_fields(new, old)
     if resource.qualified_name == "namespaces" and subresource != "finalize":
         _restore_namespace_finalizers(new, old)
     if resource.qualified_name in WITH_GENERATION and desired_state(new) != desired_state(old):

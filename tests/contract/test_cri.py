@@ -28,7 +28,7 @@ from podnet.controlplane.kubelet.cri import (
     SandboxState,
 )
 from podnet.controlplane.kubelet.fake_runtime import FakeRuntime
-from podnet.controlplane.kubelet.logs.format import parse_line
+from podnet.controlplane.kubelet.logs.format import LogEntry, parse_line
 from podnet.controlplane.kubelet.runtime.runtime import PodRuntime
 from podnet.controlplane.kubelet.runtime.zygote import start_zygote
 from podnet.topology.paths import NodePaths
@@ -288,11 +288,15 @@ async def test_remove_container_forgets_it(runtime: RuntimeService, tmp_path: Pa
     assert await runtime.list_containers() == []
 
 
+def log_entries(path: Path) -> list[LogEntry | None]:
+    return [parse_line(line) for line in path.read_bytes().splitlines()]
+
+
 async def test_output_is_logged_in_the_format_of_the_cri(runtime: RuntimeService, tmp_path: Path) -> None:
     container_id = await started(runtime, tmp_path, "sh", "-c", "echo one; echo two >&2; echo three")
     status = await wait_exited(runtime, container_id)
     assert status.log_path == str(tmp_path / "pod-logs" / "app" / "0.log")
-    entries = [parse_line(line) for line in Path(status.log_path).read_bytes().splitlines()]
+    entries = log_entries(Path(status.log_path))
     assert sorted((entry.stream, entry.content, entry.partial) for entry in entries if entry is not None) == [
         ("stderr", b"two", False),
         ("stdout", b"one", False),

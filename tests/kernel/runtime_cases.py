@@ -8,10 +8,12 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import AsyncIterator
@@ -312,6 +314,26 @@ async def test_a_mount_that_is_not_there_is_refused_at_creation(node: Node) -> N
         await node.container(sandbox_id, "true", mounts=(Mount("/x", "/no/such/place"),))
     assert refused.value.reason == "CreateContainerError"
     assert "/no/such/place" in refused.value.message
+
+
+async def test_state_below_var_makes_no_hole(node: Node) -> None:
+    """The kernel refuses an overlay of /var whose upper lies in it: /var is put together piecewise then, writable
+    and private all the same, and podnet's own state is not in it."""
+    directory = Path(tempfile.mkdtemp(prefix="podnet-room-", dir="/var/tmp"))
+    other = Node(directory)
+    try:
+        script = "for d in /var/tmp /var/log /var/lib /etc; do echo x > $d/podnet-x || exit 1; done; ls -A /var/tmp"
+        status, output = await other.ran("sh", "-c", script)
+        assert (status.exit_code, output) == (0, "podnet-x\n")
+        assert not any(os.path.exists(f"{place}/podnet-x") for place in ("/var/tmp", "/var/log", "/var/lib", "/etc"))
+        script = "for d in /var/tmp /var/log /var; do echo x > $d/podnet-x && echo wrote $d; done 2>/dev/null; true"
+        assert (await other.ran("sh", "-c", script, read_only_rootfs=True, name="ro"))[1] == ""
+    finally:
+        for left in await other.runtime.list_pod_sandboxes():
+            await other.runtime.remove_pod_sandbox(left.id)
+        await other.runtime.close()
+        other.zygote.close()
+        shutil.rmtree(directory)
 
 
 async def test_read_only_root(node: Node, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -80,6 +81,14 @@ def processes_in(pid_namespace: int) -> list[int]:
     return found
 
 
+def titles(pid_namespace: int) -> list[str]:
+    found = []
+    for pid in processes_in(pid_namespace):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode())
+    return found
+
+
 def test_the_room_is_closed(started):
     pid, _ = started
     for kind in ("net", "mnt", "pid", "uts", "ipc"):
@@ -132,16 +141,16 @@ def test_work_gets_the_callers_streams_and_its_exit_code_comes_back(started):
 def test_work_ends_when_its_client_goes(started):
     pid, directory = started
     namespace = os.stat(f"/proc/{pid}/ns/pid").st_ino
-    before = len(processes_in(namespace))
     sock = wire.connect(directory / "control.sock")
     read_fd, write_fd = os.pipe()
     wire.send(sock, {"verb": "hang"}, (0, write_fd))
     assert os.read(read_fd, 10) == b"hanging\n"
+    assert "hang" in titles(namespace)
     sock.close()
     os.close(write_fd)
     assert os.read(read_fd, 10) == b""
     os.close(read_fd)
-    wait_until(lambda: len(processes_in(namespace)) <= before)
+    wait_until(lambda: "hang" not in titles(namespace))
 
 
 @pytest.mark.parametrize(

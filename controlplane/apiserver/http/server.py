@@ -1,7 +1,7 @@
 """One handler for every request: who asks, what is addressed, which verb, and the answer or the refusal.
 
 It is aiohttp's low-level server: no router and no middleware, because routing is `paths.parse_path` and the hot path,
-a GET of one object as JSON, should be visible in one place (`_fast_get`). Nothing raised below leaves as a traceback.
+a GET of one object as JSON, should be visible in one place (`_answer`, then `_get`). Nothing raised below leaves as a traceback.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class APIServer:
         try:
             return await self._answer(request)
         except StatusError as error:
+            _check_not_begun(request, error)
             return self._refusal(request, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
@@ -83,6 +84,7 @@ class APIServer:
             return self._refusal(request, bad_request(str(error.message)))
         except Exception as error:
             log.exception("request failed", extra={"method": request.method, "path": request.raw_path})
+            _check_not_begun(request, error)
             return self._refusal(request, internal_error(f"{type(error).__name__}: {error}"))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -300,6 +302,12 @@ _WRITES: dict[str, _Write] = {
     "PATCH": APIServer._patch,  # noqa: SLF001
     "DELETE": APIServer._delete,  # noqa: SLF001
 }
+
+
+def _check_not_begun(request: web.BaseRequest, error: Exception) -> None:
+    """A stream that fails after its first byte cannot be refused any more: cut it, so that its client sees no end."""
+    if request.writer.output_size > 0:
+        raise ConnectionAbortedError(str(error)) from error
 
 
 def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 import yaml
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from http_fixtures import Wire, serve
 from minimal_objects import STORED, identify, minimal
 
+from podnet.controlplane.api.resources import CONFIGMAPS
 from podnet.controlplane.api.types import Resource
 from podnet.controlplane.apiserver.registry import Registry
 
@@ -651,6 +653,34 @@ async def test_a_client_that_leaves_takes_its_watch_with_it(wire: Wire, registry
     async with asyncio.timeout(2):
         while registry.cache.of(PODS).watchers:
             await asyncio.sleep(0.01)
+
+
+async def test_a_stream_that_breaks_is_cut_short(
+    wire: Wire, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> bytes:
+        raise ValueError("broken encoder")
+
+    monkeypatch.setattr("podnet.controlplane.apiserver.http.rendering.EventEncoder.encode", broken)
+    await wire("POST", f"{NS}/configmaps", config_map())
+    async with wire.session.get(f"{wire.base}{NS}/configmaps?watch=true") as response:
+        assert response.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+    assert not registry.cache.of(CONFIGMAPS).watchers
+    assert (await wire("GET", "/readyz")).body == b"ok"
+
+
+async def test_an_error_nobody_expected_is_a_status(
+    wire: Wire, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise ValueError("surprise")
+
+    monkeypatch.setattr(registry, "list", broken)
+    answer = await wire("GET", f"{NS}/pods")
+    assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+    assert answer.message == "Internal error occurred: ValueError: surprise"
 
 
 # -- bodies as HTTP frames them
