@@ -6,25 +6,21 @@ Python shim. Files are written aside and renamed, so a runtime that is executing
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from podnet.cni.netconf import PLUGIN_TYPE
+from podnet.topology.compiled import compiled_program
 from podnet.topology.paths import NodePaths
 
 CONFLIST = "10-podnet.conflist"
 SIDECAR = f".{PLUGIN_TYPE}"
 _HERE = Path(__file__).resolve().parent
 _SHEBANG_MAX = 250
-_COMPILE_TIMEOUT_S = 60
 
 Launcher = Literal["auto", "c", "python"]
 
@@ -64,7 +60,7 @@ def render_conflist(network_name: str, cni_version: str, bridge: str, extra: Map
 def launcher_program(launcher: Launcher = "auto") -> bytes:
     """The executable's bytes. OSError when C is asked for and does not compile."""
     if launcher != "python":
-        compiled = _compiled()
+        compiled = compiled_program(_HERE / "launcher.c", static=True)
         if compiled is not None:
             return compiled
         if launcher == "c":
@@ -80,48 +76,6 @@ def shim_program(python: str, source: str) -> bytes:
         return (shebang + source).encode()
     quoted = "'" + python.replace("'", "'\\''") + "'"
     return f"#!/bin/sh\n''':'\nexec {quoted} -IS \"$0\" \"$@\"\n':'''\n{source}".encode()
-
-
-def _compiled() -> bytes | None:
-    """The compiled launcher, from the cache when this source was compiled on this machine before."""
-    source = _HERE / "launcher.c"
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    key = hashlib.sha256(source.read_bytes() + os.uname().machine.encode()).hexdigest()[:16]
-    cached = _cache_dir() / f"cni-launcher-{key}"
-    try:
-        return cached.read_bytes()
-    except OSError:
-        pass
-    if compiler is None:
-        return None
-    program = _compile(compiler, source)
-    if program is not None:
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            _replace(cached, program, 0o755)
-        except OSError:
-            pass  # an unwritable cache only costs the next cluster a compilation
-    return program
-
-
-def _compile(compiler: str, source: Path) -> bytes | None:
-    with tempfile.TemporaryDirectory() as directory:
-        target = Path(directory) / "launcher"
-        # Without a dynamic loader to run, a static program starts in half the time; not every machine has static libc.
-        for flags in (["-static"], []):
-            command = [compiler, "-O2", *flags, "-o", str(target), str(source)]
-            try:
-                done = subprocess.run(command, capture_output=True, check=False, timeout=_COMPILE_TIMEOUT_S)
-            except (OSError, subprocess.TimeoutExpired):
-                return None
-            if done.returncode == 0:
-                return target.read_bytes()
-    return None
-
-
-def _cache_dir() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path(os.path.expanduser("~")) / ".cache") / "podnet"
 
 
 def _root() -> Path:

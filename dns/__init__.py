@@ -1,1 +1,4 @@
-"""dns: this room is furnished by a later issue; see README.md."""
+"""Names: a DNS server with CoreDNS's shape (Corefile, plugin chain, zones) and its Kubernetes answers.
+
+Import it as `podnet.dns`; the bare name `dns` is dnspython's.
+"""

@@ -63,7 +63,7 @@ class Supervisor:
     handlers: dict[str, Callable[[dict[str, Any]], Answer | Work]] = field(default_factory=dict)
     keep_fds: frozenset[int] = frozenset()
     on_stop: list[Callable[[], None]] = field(default_factory=list)
-    every_second: list[Callable[[], None]] = field(default_factory=list)
+    every_second: list[Callable[[], object]] = field(default_factory=list)
     components: dict[str, Component] = field(default_factory=dict)
     progress: list[dict[str, Any]] = field(default_factory=list)
     _watched: dict[int, Callable[[], bool]] = field(default_factory=dict)

@@ -7,6 +7,7 @@ found in the runtimes' own files, not through the API server: a look into a pod 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +138,9 @@ class Resolver:
 
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             place.enter()
-            base = place.container.env if place.container is not None else _node_env()
-            _exec(argv, {**base, **env})
+            if place.container is None:
+                _exec(argv, {**_node_env(), **env})
+            return _exec_in_pid_namespace(argv, {**place.container.env, **env})
 
         return run
 
@@ -146,6 +148,24 @@ class Resolver:
 def _node_env() -> dict[str, str]:
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8"}
+
+
+def _exec_in_pid_namespace(argv: list[str], env: dict[str, str]) -> int:
+    """Only children are in a PID namespace that was entered: fork once more, wait as a shell would, hand on the code.
+
+    The terminal's signals reach the child by themselves (it is in this process's group); this side only outlives them.
+    """
+    child = os.fork()
+    if child == 0:
+        syscalls.set_parent_death_signal(signal.SIGKILL)
+        _exec(argv, env)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: os.kill(child, number))
+    _, wait_status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code
 
 
 def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:

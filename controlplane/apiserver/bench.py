@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
 import orjson
@@ -34,6 +34,7 @@ ADMIN = UserInfo("bench", ("system:masters",))
 CONNECTIONS = 32
 WATCHES = 500
 EVENTS_PER_S = 20
+START_TIMEOUT_S = 20.0
 POD: Object = {
     "metadata": {"name": "a", "namespace": "default", "labels": {"app": "web"}},
     "spec": {"containers": [{"name": "web", "image": "nginx", "ports": [{"containerPort": 80}]}]},
@@ -98,8 +99,9 @@ def _server(serve: Callable[..., Any], *arguments: Any) -> Iterator[int]:
     cores = sorted(os.sched_getaffinity(0))
     try:
         os.sched_setaffinity(0, {cores[-1]})
-        if not ours.poll(20):
-            raise TimeoutError("the benchmark's server did not start within 20 s")
+        wait([ours, process.sentinel], START_TIMEOUT_S)
+        if not ours.poll(0):
+            raise TimeoutError("the benchmark's server did not start")
         yield int(ours.recv())
     finally:
         os.sched_setaffinity(0, set(cores))

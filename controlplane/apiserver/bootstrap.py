@@ -63,7 +63,8 @@ async def _ensure(registry: Registry, resource: Resource, namespace: str, obj: O
     try:
         await registry.create(resource, namespace, obj, WriteOptions(field_validation="Strict"))
     except StatusError as error:
-        if not error.is_already_exists:
+        # a namespace that is going takes nothing new; the next round finds it gone and begins again
+        if not error.is_already_exists and error.code != 403:
             raise
 
 

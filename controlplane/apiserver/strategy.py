@@ -25,7 +25,18 @@ WITH_GENERATION = frozenset(_GENERATION.split())
 """Kinds whose metadata.generation counts changes of the desired state (Pod, Service, Node… have none in 1.32)."""
 
 CREATE_ON_UPDATE = frozenset(
-    ["leases.coordination.k8s.io", "events", "events.events.k8s.io", "endpoints", "limitranges", "services", "roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"]
+    [
+        "leases.coordination.k8s.io",
+        "events",
+        "events.events.k8s.io",
+        "endpoints",
+        "limitranges",
+        "services",
+        "roles.rbac.authorization.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "clusterrolebindings.rbac.authorization.k8s.io",
+    ]
 )
 """PUT of a name that is not there creates it."""
 

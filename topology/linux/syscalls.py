@@ -61,7 +61,7 @@ def setns(fd: int, nstype: int = 0) -> None:
 
 
 def mount(source: str, target: str | os.PathLike[str], fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """Mount, as mount(2); `data` are the file system's own options."""
+    """Mount something; `data` are the file system's own options."""
     result = _libc.mount(
         os.fsencode(source),
         os.fsencode(target),
@@ -73,12 +73,12 @@ def mount(source: str, target: str | os.PathLike[str], fstype: str = "", flags: 
 
 
 def umount(target: str | os.PathLike[str], flags: int = 0) -> None:
-    """Unmount, as umount2(2)."""
+    """Take a mount away."""
     _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {os.fspath(target)}")
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """Change the root mount, as pivot_root(2), which the C library does not wrap."""
+    """Change the root mount; the C library does not wrap this one."""
     number = _SYS_PIVOT_ROOT[os.uname().machine]
     _check(_libc.syscall(number, os.fsencode(new_root), os.fsencode(put_old)), "pivot_root")
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from podnet.controlplane.kubelet.images import pages
 from podnet.controlplane.kubelet.images.catalogue import ENTRIES, CatalogueEntry
 from podnet.controlplane.kubelet.images.programs import launch
+from podnet.topology.compiled import compiled_program
 
 PROGRAMS_PATH = "/opt/podnet"
 _PACKAGE = "podnet/controlplane/kubelet/images/programs"
@@ -55,7 +56,7 @@ APPLETS = {"nc": "nc", "wget": "wget", "nslookup": "nslookup", "curl": "curl"}
 class LayerFile:
     """One file of a layer; a path that ends in a slash is an empty directory."""
 
-    content: str
+    content: str | bytes
     mode: int = 0o644
 
 
@@ -72,6 +73,12 @@ def launcher(program: str) -> LayerFile:
     return LayerFile(text, 0o755)
 
 
+def pause_program() -> LayerFile:
+    """`/pause`: what most pods of a network lab run, so the small one where there is a compiler."""
+    compiled = compiled_program(Path(__file__).with_name("programs") / "pause.c")
+    return LayerFile(compiled, 0o755) if compiled is not None else launcher("pause")
+
+
 def layer_files(have: Mapping[str, str | None]) -> dict[str, dict[str, LayerFile]]:
     """Layer → path → file. `have` says which tools the machine has (name → path or None)."""
     applets = {f"usr/bin/{name}": launcher(program) for name, program in APPLETS.items() if not have.get(name)}
@@ -86,7 +93,7 @@ def layer_files(have: Mapping[str, str | None]) -> dict[str, dict[str, LayerFile
         "localhost.key": LayerFile(pages.LOCALHOST_KEY, 0o600),
         "uploads/": LayerFile(""),
     }
-    layers["pause"]["pause"] = launcher("pause")
+    layers["pause"]["pause"] = pause_program()
     layers["nginx"] |= {
         "docker-entrypoint.sh": launcher("docker-entrypoint"),
         "docker-entrypoint.d/": LayerFile(""),
@@ -141,7 +148,7 @@ def write_layers(directory: Path) -> None:
                 place.mkdir(parents=True)
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(file.content, encoding="utf-8")
+            place.write_bytes(file.content if isinstance(file.content, bytes) else file.content.encode())
             place.chmod(file.mode)
     for path, mode in BASE_DIRECTORIES.items():
         place = aside / "base" / path

@@ -60,6 +60,16 @@ async def test_what_was_there_from_the_start_comes_back(client: LocalClient, reg
     assert (await client.get(r.SERVICES, "kubernetes", "default"))["spec"]["clusterIP"] == "10.96.0.1"
 
 
+async def test_a_namespace_that_goes_is_waited_for(client: LocalClient, registry: Registry) -> None:
+    await client.delete(r.NAMESPACES, "kube-node-lease")
+    await client.delete(r.SERVICEACCOUNTS, "default", "kube-node-lease")
+    await ensure_bootstrap(registry, advertise_address="192.168.100.1", port=6443)
+    namespace = await client.get(r.NAMESPACES, "kube-node-lease")
+    await client.update(r.NAMESPACES, {**namespace, "spec": {"finalizers": []}}, subresource="finalize")
+    await ensure_bootstrap(registry, advertise_address="192.168.100.1", port=6443)
+    assert (await client.get(r.NAMESPACES, "kube-node-lease"))["status"]["phase"] == "Active"
+
+
 async def test_ensuring_twice_writes_nothing(registry: Registry) -> None:
     before = await registry.store.revision()
     await ensure_bootstrap(registry, advertise_address="192.168.100.1", port=6443)

@@ -38,8 +38,13 @@ def light(server: LiveServer) -> Any:
     return lightkube.Client(config=lightkube.KubeConfig.from_file(str(server.kubeconfig)), namespace="default")
 
 
-def config_map(name: str, **data: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"e2e": "yes"}}, "data": data}
+def config_map(name: str, *, group: str = "none", **data: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {"group": group}},
+        "data": data,
+    }
 
 
 def test_kubernetes_pods(api: Any) -> None:
@@ -99,24 +104,24 @@ def test_kubernetes_watch(api: Any) -> None:
 def test_kubernetes_delete_collection(api: Any) -> None:
     core = kubernetes.client.CoreV1Api(api)
     for name in ("x1", "x2"):
-        core.create_namespaced_config_map("default", config_map(name))
-    core.delete_collection_namespaced_config_map("default", label_selector="e2e=yes")
-    assert core.list_namespaced_config_map("default", label_selector="e2e=yes").items == []
+        core.create_namespaced_config_map("default", config_map(name, group="collection"))
+    core.delete_collection_namespaced_config_map("default", label_selector="group=collection")
+    assert core.list_namespaced_config_map("default", label_selector="group=collection").items == []
 
 
 def test_kubernetes_pages(api: Any) -> None:
     core = kubernetes.client.CoreV1Api(api)
     for index in range(5):
-        core.create_namespaced_config_map("default", config_map(f"p{index}"))
+        core.create_namespaced_config_map("default", config_map(f"p{index}", group="pages"))
     names, token = [], None
     while True:
-        page = core.list_namespaced_config_map("default", limit=2, _continue=token, label_selector="e2e=yes")
+        page = core.list_namespaced_config_map("default", limit=2, _continue=token, label_selector="group=pages")
         names += [item.metadata.name for item in page.items]
         token = page.metadata._continue
         if not token:
             break
     assert names == [f"p{index}" for index in range(5)]
-    core.delete_collection_namespaced_config_map("default", label_selector="e2e=yes")
+    core.delete_collection_namespaced_config_map("default", label_selector="group=pages")
 
 
 def test_kubernetes_dynamic(api: Any) -> None:
