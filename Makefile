@@ -19,13 +19,11 @@ setup:
 lab: setup
 	@$(PYTHON) labs/01-pod-to-pod/lab.py
 
-# An ordinary user's kernel tests run inside a user namespace; root's as they are.
 test: setup
-	@if [ "$$(id -u)" = 0 ]; then $(PYTEST) tests; \
-	else $(PYTEST) tests -m "not kernel" && unshare --user --map-root-user --net --mount $(PYTEST) tests -m kernel; fi
+	@sh tests/run
 
 unit: setup
-	@$(PYTEST) tests/unit tests/contract -m "not kernel"
+	@$(PYTEST) -n auto tests/unit tests/contract -m "not kernel and not cluster"
 
 kernel: setup
 	@$(PYTEST) tests -m kernel
@@ -38,7 +36,7 @@ check: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/codespell --skip './.venv,./.git,*.json,*.pcapng' .
+	@.venv/bin/codespell
 
 fix: setup
 	@.venv/bin/ruff format .

@@ -36,6 +36,7 @@ setup(
             "pytest==9.2.0",
             "pytest-asyncio==1.5.0",
             "pytest-randomly==5.1.0",
+            "pytest-xdist==3.8.0",
             "hypothesis==6.170.15",
             "ruff==0.17.5",
             "mypy==2.4.1",

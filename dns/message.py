@@ -1,9 +1,9 @@
-"""DNS messages as values: names, records, questions, whole messages.
+r"""DNS messages as values: names, records, questions, whole messages.
 
 The rule kept here: data only. Nothing in this file reads bytes (`wire.py` does), asks anybody or looks at a clock.
 
 Names are text in presentation form, absolute, with the case they came in: `Web.prod.svc.cluster.local.`; the root is `.`.
-A dot or backslash inside a label is `\\.` and `\\\\`, an unprintable byte `\\DDD` (RFC 1035 section 5.1, RFC 4343).
+A dot or backslash inside a label is `\.` and `\\`, an unprintable byte `\DDD` (RFC 1035 section 5.1, RFC 4343).
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ def fqdn(name: str) -> str:
 
 def is_subdomain(name: str, zone: str) -> bool:
     """Is `name` the zone itself or below it? Both lower-case, absolute."""
-    if zone == "." or name == zone:
+    if zone in {".", name}:
         return True
     # A dot that is part of a label is escaped, so the character before the suffix decides.
     return name.endswith("." + zone) and not _escaped_at(name, len(name) - len(zone) - 1)

@@ -19,34 +19,33 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the name it has in its module is `error`
-from typing import cast
 
 from podnet.dns.message import (
-    A,
     A_,
     AAAA,
     AAAA_,
     CNAME,
     CNAME_,
-    Edns,
     MX,
     MX_,
-    Message,
     NS,
     NS_,
     OPT_,
     PTR,
     PTR_,
-    Question,
-    Raw,
-    Rdata,
-    Record,
     SOA,
     SOA_,
     SRV,
     SRV_,
     TXT,
     TXT_,
+    A,
+    Edns,
+    Message,
+    Question,
+    Raw,
+    Rdata,
+    Record,
     labels_of,
     name_of,
 )
@@ -120,7 +119,9 @@ def _decode(data: bytes) -> Message:
         bool(flags & 0x0010),
         flags & 15 | extended << 4,
         tuple(asked),
-        *sections,
+        sections[0],
+        sections[1],
+        sections[2],
         edns,
     )
 
@@ -210,7 +211,8 @@ def _decode_mx(data: bytes, offset: int, _end: int) -> tuple[Rdata, int]:
 
 def _decode_srv(data: bytes, offset: int, _end: int) -> tuple[Rdata, int]:
     name, after = decode_name(data, offset + 6)
-    return SRV(*_SRV.unpack_from(data, offset), name), after
+    priority, weight, port = _SRV.unpack_from(data, offset)
+    return SRV(priority, weight, port, name), after
 
 
 def _decode_soa(data: bytes, offset: int, _end: int) -> tuple[Rdata, int]:
@@ -252,31 +254,30 @@ def encode(message: Message, max_size: int = MAX_MESSAGE) -> bytes:
         writer.name(question.name)
         writer.data += _QUESTION_TAIL.pack(question.type, question.qclass)
     opt = _encode_opt(message)
-    limit = min(max_size, MAX_MESSAGE) - len(opt)
-    truncated = message.truncated
-    counts = [0, 0, 0]
-    for section, records in enumerate((message.answers, message.authority, message.additional)):
-        for record in records:
-            if not truncated or message.truncated:
-                size = len(writer.data)
-                writer.record(record)
-                if len(writer.data) > limit:
-                    del writer.data[size:]
-                    truncated = True
-                    break
-                counts[section] += 1
-        else:
-            continue
-        break
+    counts, cut = _write_records(writer, message, min(max_size, MAX_MESSAGE) - len(opt))
     header = HEADER.pack(
         message.id,
-        _flags(message, truncated=truncated),
+        _flags(message, truncated=cut or message.truncated),
         len(message.questions),
         counts[0],
         counts[1],
         counts[2] + bool(opt),
     )
     return header + bytes(writer.data[HEADER.size :]) + opt
+
+
+def _write_records(writer: _Writer, message: Message, limit: int) -> tuple[list[int], bool]:
+    """How many records of each section fit, and whether one did not."""
+    counts = [0, 0, 0]
+    for section, records in enumerate((message.answers, message.authority, message.additional)):
+        for record in records:
+            size = len(writer.data)
+            writer.record(record)
+            if len(writer.data) > limit:
+                del writer.data[size:]
+                return counts, True
+            counts[section] += 1
+    return counts, False
 
 
 def _flags(message: Message, *, truncated: bool) -> int:
@@ -326,7 +327,7 @@ class _Writer:
         rest = encode_name(name)
         while len(rest) > 1:
             at = self._known.get(rest)
-            if at is not None and at < len(self.data):
+            if at is not None:
                 self.data += _U16.pack(0xC000 | at)
                 return
             if len(self.data) <= MAX_POINTER:
@@ -362,6 +363,8 @@ class _Writer:
                 self.name(data.rname)
                 self.data += _SOA.pack(data.serial, data.refresh, data.retry, data.expire, data.minimum)
             case TXT():
+                if not data.strings:
+                    raise WireError("a TXT record has at least one string")
                 for text in data.strings:
                     if len(text) > 255:
                         raise WireError("a character string has at most 255 bytes")
@@ -370,4 +373,20 @@ class _Writer:
                 self.data += _U16.pack(data.preference)
                 self.name(data.exchange)
             case _:
-                self.data += cast("Raw", data).data
+                self.data += data.data
+
+
+def ttl_offsets(data: bytes) -> list[int]:
+    """Where the TTLs of all records but OPT stand in an encoded message."""
+    _, _, questions, *counts = HEADER.unpack_from(data)
+    offset = HEADER.size
+    for _ in range(questions):
+        offset = decode_name(data, offset)[1] + 4
+    found = []
+    while offset < len(data) and len(found) < sum(counts):
+        offset = decode_name(data, offset)[1]
+        rtype, _, _, length = _RECORD_TAIL.unpack_from(data, offset)
+        if rtype != OPT_:
+            found.append(offset + 4)
+        offset += 10 + length
+    return found

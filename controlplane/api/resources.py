@@ -58,6 +58,8 @@ certificates.k8s.io/v1 certificatesigningrequests CertificateSigningRequest C cs
 networking.k8s.io/v1 ingressclasses  IngressClass  C -      - * -
 networking.k8s.io/v1 ingresses       Ingress       N ing    - * status
 networking.k8s.io/v1 networkpolicies NetworkPolicy N netpol - * -
+networking.k8s.io/v1beta1 ipaddresses  IPAddress   C ip - * -
+networking.k8s.io/v1beta1 servicecidrs ServiceCIDR C -  - * status
 policy/v1 poddisruptionbudgets PodDisruptionBudget N pdb - * status
 rbac.authorization.k8s.io/v1 clusterrolebindings ClusterRoleBinding C - - * -
 rbac.authorization.k8s.io/v1 clusterroles        ClusterRole        C - - * -
@@ -221,6 +223,8 @@ CERTIFICATESIGNINGREQUESTS = _must("certificates.k8s.io/v1", "certificatesigning
 INGRESSCLASSES = _must("networking.k8s.io/v1", "ingressclasses")
 INGRESSES = _must("networking.k8s.io/v1", "ingresses")
 NETWORKPOLICIES = _must("networking.k8s.io/v1", "networkpolicies")
+IPADDRESSES = _must("networking.k8s.io/v1beta1", "ipaddresses")
+SERVICECIDRS = _must("networking.k8s.io/v1beta1", "servicecidrs")
 PODDISRUPTIONBUDGETS = _must("policy/v1", "poddisruptionbudgets")
 CLUSTERROLEBINDINGS = _must("rbac.authorization.k8s.io/v1", "clusterrolebindings")
 CLUSTERROLES = _must("rbac.authorization.k8s.io/v1", "clusterroles")

@@ -18,8 +18,10 @@ from podnet.controlplane.api.resources import (
     PRIORITYCLASSES,
     RESOURCES,
     SERVICEACCOUNTS,
+    SERVICECIDRS,
     SERVICES,
 )
+from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.options import WriteOptions
 from podnet.controlplane.apiserver.registry import Registry
@@ -48,7 +50,9 @@ async def ensure_bootstrap(registry: Registry, *, advertise_address: str, port: 
         await _ensure(
             registry, PRIORITYCLASSES, "", {"metadata": {"name": name}, "value": value, "description": description}
         )
+    await _ensure_service_cidr(registry)
     await _ensure(registry, SERVICES, "default", kubernetes_service(registry.ranges.reserved))
+    await registry.repair_services()
     if not ip_address(advertise_address).is_loopback:  # no pod could reach it there, and validation says so
         endpoint_slice = kubernetes_endpoint_slice(advertise_address, port)
         await _ensure_true(registry, ENDPOINTS, kubernetes_endpoints(advertise_address, port), "subsets")
@@ -66,6 +70,27 @@ async def _ensure(registry: Registry, resource: Resource, namespace: str, obj: O
         # a namespace that is going takes nothing new; the next round finds it gone and begins again
         if not error.is_already_exists and error.code != 403:
             raise
+
+
+async def _ensure_service_cidr(registry: Registry) -> None:
+    """`kubectl get servicecidrs`: the range that the cluster was started with is one of them, and ready."""
+    spec = {"cidrs": [str(registry.ranges.network)]}
+    await _ensure(registry, SERVICECIDRS, "", {"metadata": {"name": "kubernetes"}, "spec": spec})
+    await registry.cache.wait_fresh()
+    found = registry.find(SERVICECIDRS, "", "kubernetes")
+    if found is not None and not (found.get("status") or {}).get("conditions"):
+        condition = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": format_time(registry.clock()),
+        }
+
+        def ready(current: Object) -> Object:
+            return {**current, "status": {"conditions": [condition]}}
+
+        await registry.write(SERVICECIDRS, "", "kubernetes", ready, WriteOptions(), subresource="status")
 
 
 async def _ensure_true(registry: Registry, resource: Resource, obj: Object, *fields: str) -> None:

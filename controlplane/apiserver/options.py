@@ -42,13 +42,18 @@ APISERVER = UserInfo("system:apiserver", ("system:masters", "system:authenticate
 
 @dataclass(slots=True)
 class WriteOptions:
-    """Of create, update and patch. `warnings` collects what is answered in Warning headers."""
+    """Of create, update and patch. `warnings` collects what is answered in Warning headers. `force` is an apply's (None:
+    not said), `applying` marks the write of one, `initial_managers` are the managedFields of what it creates."""
 
     user: UserInfo = APISERVER
     dry_run: bool = False
     field_validation: FieldValidation = "Warn"
     field_manager: str = ""
     warnings: list[str] = field(default_factory=list)
+    user_agent: str = ""
+    force: bool | None = None
+    applying: bool = False
+    initial_managers: list[dict[str, Any]] | None = None
 
 
 @dataclass(slots=True)

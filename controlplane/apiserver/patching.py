@@ -1,6 +1,7 @@
 """PATCH: from the current object and a patch document to the object the client means.
 
-Source: apiserver pkg/endpoints/handlers/patch.go; the three algorithms are in controlplane/api/patch.
+Source: apiserver pkg/endpoints/handlers/patch.go; the three algorithms are in controlplane/api/patch;
+apply is a fourth way that is not a function of the object alone (registry.apply).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from podnet.controlplane.api.errors import bad_request
 from podnet.controlplane.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_merge_patch
 from podnet.controlplane.api.types import Object, Resource
 
-PatchType = Literal["json", "merge", "strategic"]
+PatchType = Literal["json", "merge", "strategic", "apply"]
 
 CONTENT_TYPES: dict[str, PatchType] = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 import orjson
@@ -23,18 +24,17 @@ from podnet.controlplane.api.errors import (
     bad_request,
     conflict,
     internal_error,
-    invalid,
     not_found,
 )
 from podnet.controlplane.api.meta import deep_copy
 from podnet.controlplane.api.resources import NAMESPACES, RESOURCEQUOTAS, SERVICEACCOUNTS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver import metadata as meta
-from podnet.controlplane.apiserver import scheme, strategy
+from podnet.controlplane.apiserver import managers, scheme, strategy
 from podnet.controlplane.apiserver.admission import Attributes, admit, resource_quota
 from podnet.controlplane.apiserver.admission.pods import DEFAULT_TOLERATION_S
 from podnet.controlplane.apiserver.admission.serviceaccount import account_name
-from podnet.controlplane.apiserver.allocation import ServiceRanges, allocate
+from podnet.controlplane.apiserver.allocation import ServiceRanges
 from podnet.controlplane.apiserver.deletion import is_finished, plan_deletion
 from podnet.controlplane.apiserver.keys import key_of, prefix_of
 from podnet.controlplane.apiserver.listing import Page, list_entries
@@ -46,9 +46,10 @@ from podnet.controlplane.apiserver.options import (
     parse_resource_version,
 )
 from podnet.controlplane.apiserver.patching import PatchType, patched
+from podnet.controlplane.apiserver.services import ServiceAllocator
 from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
 from podnet.controlplane.apiserver.watching import Watch
-from podnet.controlplane.store.types import KeyExistsError, KeyValue, RevisionMismatchError, Store
+from podnet.controlplane.store.types import KeyExistsError, KeyValue, RevisionMismatchError, Store, StoreError
 
 UPDATE_ATTEMPTS = 20
 """Compare-and-swap retries of a write that named no revision (upstream tries a patch five times, an update for ever)."""
@@ -80,6 +81,7 @@ class Registry:
         self.clock = clock
         self.default_toleration_s = default_toleration_s
         self.ranges = ServiceRanges(IPv4Network(service_cidr), node_port_range)
+        self.services = ServiceAllocator(self, self.ranges)
         self._one_at_a_time = asyncio.Lock()
 
     async def start(self) -> None:
@@ -151,15 +153,32 @@ class Registry:
         admit(attributes, self)
         strategy.prepare_create(obj, resource)
         scheme.apply_defaults(obj, resource)  # what the strategy added has defaults of its own (a Job's labels)
+        if resource is SERVICES:
+            return await self._create_service(obj, attributes, options)
         scheme.validate_new(obj, resource)
-        if resource is not SERVICES and not (namespace and self.objects(RESOURCEQUOTAS, namespace)):
+        if not (namespace and self.objects(RESOURCEQUOTAS, namespace)):
             return await self._insert(resource, obj, options)
         async with self._one_at_a_time:  # what may be had depends on what there is
             await self.cache.wait_fresh()
             resource_quota(attributes, self)
-            if resource is SERVICES:
-                self._allocate(obj, None)
             return await self._insert(resource, obj, options)
+
+    async def _create_service(self, service: Object, attributes: Attributes, options: WriteOptions) -> Entry:
+        """Allocation comes before validation, as upstream: what is stored has its addresses when it is judged."""
+        async with self._one_at_a_time:
+            await self.cache.wait_fresh()
+            self.services.settle(service, None)
+            scheme.validate_new(service, SERVICES)
+            resource_quota(attributes, self)
+            exists = self.find(SERVICES, attributes.namespace, attributes.name) is not None
+            if options.dry_run or exists:  # `exists`: the answer is a 409, nothing to claim for it
+                return await self._insert(SERVICES, service, options)
+            await self.services.claim(service, None)
+            try:
+                return await self._insert(SERVICES, service, options)
+            except (StatusError, StoreError):
+                await self.services.release(service, None)
+                raise
 
     async def _insert(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
@@ -175,12 +194,11 @@ class Registry:
             raise already_exists(resource.plural, name, resource.group) from None
         return self._written(kv, resource)
 
-    def _allocate(self, new: Object, old: Object | None) -> None:
-        me = key_of(SERVICES, new["metadata"]["namespace"], new["metadata"]["name"])
-        others = [e.obj for e in self.cache.of(SERVICES).range(prefix_of(SERVICES)) if e.key != me]
-        causes = allocate(new, old, others, self.ranges)
-        if causes:
-            raise invalid("Service", new["metadata"]["name"], causes)
+    async def repair_services(self) -> None:
+        """Make the IPAddress objects agree with the Services, after a crash or a careless hand."""
+        async with self._one_at_a_time:
+            await self.cache.wait_fresh()
+            await self.services.repair()
 
     async def _wait_service_account(self, pod: Object) -> None:
         namespace, name = pod["metadata"].get("namespace", ""), account_name(pod)
@@ -250,6 +268,40 @@ class Registry:
 
         return await self.write(resource, namespace, name, transform, options, subresource=subresource)
 
+    async def apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: object,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> tuple[Entry, bool]:
+        """Server-side apply; True when it created the object."""
+        applied = managers.prepare_applied(body, name, resource, subresource, options)
+        meta.check_namespace(applied["metadata"], resource, namespace)
+
+        def transform(old: Object) -> Object:
+            new = managers.apply_onto(old, applied, subresource, options, self.clock())
+            scheme.apply_defaults(new, resource)
+            return new
+
+        while True:
+            await self.cache.wait_fresh()
+            missing = self.cache.of(resource).get(key_of(resource, namespace, name)) is None
+            try:
+                if not missing or subresource:
+                    onto = replace(options, applying=True)
+                    return await self.write(resource, namespace, name, transform, onto, subresource=subresource), False
+                managers.check_absent(applied, resource)
+                first = managers.for_create(options, applied, self.clock())
+                return await self.create(resource, namespace, private(applied), first), True
+            except StatusError as error:
+                # It came or went in between: what is asked for is the state, not the way there.
+                if not (error.is_already_exists if missing else error.is_not_found) or subresource:
+                    raise
+
     async def write(
         self,
         resource: Resource,
@@ -281,23 +333,32 @@ class Registry:
         for _ in range(UPDATE_ATTEMPTS):
             old = scheme.view(entry, resource)
             new = transform(old.thaw())
+            said = new["metadata"].get("managedFields")
             self._prepare_update(new, old.obj, resource, subresource, options)
+            managers.record_update(new, old.obj, said, subresource, options, self.clock())
             stored = scheme.stored_form(new, resource)
             if unchanged(stored, entry.obj):
                 return old
             if options.dry_run:
                 stored["metadata"]["resourceVersion"] = old.obj["metadata"]["resourceVersion"]
                 return scheme.view(Entry(entry.key, stored, entry.revision), resource)
+            if resource is SERVICES:
+                await self.services.claim(stored, entry.obj)
             try:
                 if is_finished(new, resource):
                     return await self._finish(entry, stored, resource)
                 kv = await self.store.update(entry.key, encoded(stored), entry.revision)
             except RevisionMismatchError as error:
+                if resource is SERVICES:
+                    await self.services.release(stored, entry.obj)
                 if error.current is None:
                     raise not_found(resource.plural, name, resource.group) from None
                 entry = Entry.of(error.current)
                 continue
-            return self._written(kv, resource)
+            written = self._written(kv, resource)
+            if resource is SERVICES:
+                await self.services.release(entry.obj, stored)
+            return written
         raise conflict(resource.plural, name, group=resource.group)
 
     def _prepare_update(
@@ -309,7 +370,7 @@ class Registry:
         admit(Attributes("UPDATE", resource, namespace, name, new, old, subresource, options.user), self)
         strategy.prepare_update(new, old, resource, subresource)
         if resource is SERVICES and not subresource:
-            self._allocate(new, old)
+            self.services.settle(new, old)
         scheme.validate_changed(new, old, resource, subresource)
 
     async def _finish(self, entry: Entry, stored: Object, resource: Resource) -> Entry:
@@ -317,6 +378,8 @@ class Registry:
         kv = await self.store.delete(entry.key, entry.revision)
         self.cache.note_write(kv.mod_revision)
         stored["metadata"]["resourceVersion"] = str(kv.mod_revision)
+        if resource is SERVICES:
+            await self.services.release(entry.obj, None)
         return scheme.view(Entry(entry.key, stored, kv.mod_revision), resource)
 
     def _written(self, kv: KeyValue, resource: Resource) -> Entry:
@@ -355,6 +418,8 @@ class Registry:
             kv = await self.store.delete(entry.key, entry.revision)
             self.cache.note_write(kv.mod_revision)
             gone = entry.at_revision(kv.mod_revision)
+            if resource is SERVICES:
+                await self.services.release(entry.obj, None)
         if resource.qualified_name in strategy.RETURNS_DELETED_OBJECT:
             return scheme.view(gone, resource).obj
         metadata = entry.obj["metadata"]

@@ -12,7 +12,7 @@ from typing import Any
 from podnet.controlplane.api.errors import StatusError, bad_request, internal_error, method_not_supported
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver import metadata as meta
-from podnet.controlplane.apiserver import scheme
+from podnet.controlplane.apiserver import managers, scheme
 from podnet.controlplane.apiserver.admission import Attributes, admit
 from podnet.controlplane.apiserver.options import DeleteOptions, UserInfo, WriteOptions
 from podnet.controlplane.apiserver.patching import PatchType
@@ -55,6 +55,7 @@ async def create(
 ) -> Answer:
     """POST to a collection or a subresource."""
     resource, subresource = request.resource, request.subresource
+    managers.check_options(options)
     if subresource:
         return await _create_subresource(registry, tokens, request, obj, options)
     if "create" not in resource.verbs:
@@ -108,6 +109,7 @@ def _need(tokens: TokenIssuer | None) -> TokenIssuer:
 async def update(registry: Registry, request: Request, obj: Any, options: WriteOptions) -> Answer:
     """PUT of an object or a subresource."""
     _check_verb(request, "update")
+    managers.check_options(options)
     if request.subresource == "scale":
         body = obj if isinstance(obj, dict) else {}
         return Answer(await scale.put_scale(registry, request.resource, request.namespace, request.name, body, options))
@@ -122,7 +124,13 @@ async def patch(
 ) -> Answer:
     """PATCH of an object or a subresource."""
     _check_verb(request, "patch")
+    managers.check_options(options, patch_type=patch_type)
     resource, namespace, name = request.resource, request.namespace, request.name
+    if patch_type == "apply" and request.subresource != "scale":
+        entry, created = await registry.apply(
+            resource, namespace, name, patch_body, options, subresource=request.subresource
+        )
+        return of_entry(entry, created=created)
     if request.subresource == "scale":
         return Answer(await scale.patch_scale(registry, resource, namespace, name, patch_body, patch_type, options))
     return of_entry(

@@ -1,10 +1,9 @@
 """The names of a cluster: API objects in, an immutable zone index out. Pure: no clock, no socket, no logging.
 
-    Service ─┐
-    EndpointSlice ─┼─▶ zone.apply(changes, serial) ─▶ a new Zone that shares whatever did not change
-    Namespace ─┤                                         │
-    Pod ─┘                    zone.lookup(("web", "default", "svc"), A) ─▶ Answer
-                              prepared.answer(b"\3web…", A)             ─▶ the same answer as wire bytes
+    Service ───────┐
+    EndpointSlice ─┼─▶ zone.apply(changes, serial) ─▶ a new Zone, which shares whatever did not change
+    Namespace ─────┤                                    │
+    Pod ───────────┘         zone.lookup(("web", "default", "svc"), A) ─▶ Answer
 
 The rule: everything here is relative to a zone that is named only when it is asked, so one index serves `cluster.local`,
 a second zone and the reverse zones, and an answer can repeat the case in which the question spelled them.

@@ -1,7 +1,7 @@
 """The names of one Service: what stands at it and below it, and the records of each.
 
     web.default.svc                    ClusterIP, or every ready endpoint when headless, or the CNAME of an ExternalName
-    _http._tcp.web.default.svc         SRV for the port; the underscores may be missing, an empty label means any
+    _http._tcp.web.default.svc         SRV for the port; the underscores may be missing, `_` alone means any
     10-244-1-7.web.default.svc         one endpoint, by its host name or its address
     eu-1.pin._zone.web.default.svc     headless and option `zonal` only: the endpoints of a zone, `prefer`: or else all
 
@@ -11,7 +11,7 @@ An entry is built from its own objects and nothing else; a zone shares it as lon
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from podnet.dns.message import A_, AAAA_, CNAME_, SRV_
 from podnet.dns.records.objects import NO_PORT, Endpoint, Port, Service, Slice
@@ -47,9 +47,6 @@ class ServiceEntry:
     service: Service | None
     endpoints: tuple[Endpoint, ...]
     by_label: Mapping[str, tuple[Endpoint, ...]]
-
-    # Wire answers made so far, by question; they die with the entry, so they can never be stale.
-    prepared: dict[tuple[Labels, int], object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def domain(self) -> str:
@@ -88,7 +85,11 @@ def lookup(entry: ServiceEntry, left: Labels, qtype: int, options: Options, *, m
         if left:
             return NXDOMAIN
         # SRV for external names is not a thing of the specification.
-        return NODATA if qtype == SRV_ else Answer(True, (Record(entry.domain, CNAME_, service.external_name, options.ttl_s),))
+        return (
+            NODATA
+            if qtype == SRV_
+            else Answer(True, (Record(entry.domain, CNAME_, service.external_name, options.ttl_s),))
+        )
     if options.ignore_empty_service and service.type == "ClusterIP" and not entry.endpoints:
         return NXDOMAIN
     matches = _matches(entry, service, left, options, multicluster=multicluster)
@@ -161,7 +162,5 @@ def _srv(owner: str, matches: list[Match], ttl_s: int) -> Answer:
     targets = dict.fromkeys((match.target, match.port) for match in usable)
     addresses = dict.fromkeys((match.target, match.address) for match in usable)
     records = tuple(Record(owner, SRV_, target, ttl_s, weight, port) for target, port in targets)
-    glue = tuple(
-        Record(target, AAAA_ if ":" in address else A_, address, ttl_s) for target, address in addresses
-    )
+    glue = tuple(Record(target, AAAA_ if ":" in address else A_, address, ttl_s) for target, address in addresses)
     return Answer(True, records, glue)

@@ -1,6 +1,6 @@
 """Defaults of Services, their endpoints, ingresses and network policies.
 
-Addresses and node ports are not given here: that needs the cluster's ranges and what is in use.
+Addresses, families and node ports are not given here: that needs the cluster's ranges and what is in use.
 Source: Kubernetes API reference, "Service Resources" (1.32); concepts/services-networking/dual-stack.
 """
 
@@ -23,37 +23,18 @@ def default_service(obj: JSONObject) -> None:
         fill_empty(port, protocol="TCP")
         if not port.get("targetPort") and port.get("port") is not None:
             port["targetPort"] = port["port"]
+    if spec.get("clusterIP") and not spec.get("clusterIPs"):
+        spec["clusterIPs"] = [spec["clusterIP"]]
     kind = spec["type"]
     if kind in {"NodePort", "LoadBalancer"} or (kind == "ClusterIP" and spec.get("externalIPs")):
         fill_empty(spec, externalTrafficPolicy="Cluster")
     if kind in {"ClusterIP", "NodePort", "LoadBalancer"}:
         fill(spec, internalTrafficPolicy="Cluster")
-        _default_families(spec)
     if kind == "LoadBalancer":
         fill(spec, allocateLoadBalancerNodePorts=True)
         for ingress in each(present(present(obj, "status") or {}, "loadBalancer") or {}, "ingress"):
             if ingress.get("ip"):
                 fill(ingress, ipMode="VIP")
-
-
-def _default_families(spec: JSONObject) -> None:
-    """`clusterIP` and `clusterIPs` say the same; families follow the addresses asked for, else they are IPv4 alone. A
-    headless Service without a selector serves whoever writes its endpoints, so it claims both families."""
-    if spec.get("clusterIP") and not spec.get("clusterIPs"):
-        spec["clusterIPs"] = [spec["clusterIP"]]
-    elif spec.get("clusterIPs") and not spec.get("clusterIP"):
-        spec["clusterIP"] = spec["clusterIPs"][0]
-    addresses = [address for address in spec.get("clusterIPs") or () if address != "None"]
-    headless = spec.get("clusterIP") == "None"
-    if headless and not spec.get("selector"):
-        both = spec.get("ipFamilyPolicy") != "SingleStack" and len(spec.get("ipFamilies") or ()) < 2
-        fill(spec, ipFamilyPolicy="RequireDualStack")
-        if both:
-            first = (spec.get("ipFamilies") or ["IPv4"])[0]
-            spec["ipFamilies"] = [first, "IPv6" if first == "IPv4" else "IPv4"]
-    families = ["IPv6" if ":" in address else "IPv4" for address in addresses] or ["IPv4"]
-    fill_empty(spec, ipFamilies=families)
-    fill(spec, ipFamilyPolicy="RequireDualStack" if len(spec["ipFamilies"]) > 1 else "SingleStack")
 
 
 def default_endpoints(obj: JSONObject) -> None:

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from podnet.controlplane.api import names
 from podnet.controlplane.api.errors import Cause
 from podnet.controlplane.api.types import Object
-from podnet.controlplane.api.validation import access, batch, cluster, network, pods, services, storage, workloads
+from podnet.controlplane.api.validation import (
+    access,
+    addresses,
+    batch,
+    cluster,
+    network,
+    pods,
+    services,
+    storage,
+    workloads,
+)
 from podnet.controlplane.api.validation.metadata import NameRule
 
 Create = Callable[[Object], list[Cause]]
@@ -98,6 +108,12 @@ RULES: dict[tuple[str, str], Rules] = {
     ("networking.k8s.io/v1", "Ingress"): Rules(network.validate_ingress),
     ("networking.k8s.io/v1", "IngressClass"): Rules(
         network.validate_ingress_class, network.validate_ingress_class_update
+    ),
+    ("networking.k8s.io/v1beta1", "IPAddress"): Rules(
+        addresses.validate_ip_address, addresses.validate_ip_address_update, addresses.ip_address_name
+    ),
+    ("networking.k8s.io/v1beta1", "ServiceCIDR"): Rules(
+        addresses.validate_service_cidr, addresses.validate_service_cidr_update
     ),
     ("discovery.k8s.io/v1", "EndpointSlice"): Rules(
         network.validate_endpoint_slice, network.validate_endpoint_slice_update

@@ -49,7 +49,7 @@ def validate_service(obj: Object) -> list[Cause]:
         causes += _validate_outside_ip(address, f"spec.externalIPs[{index}]")
     causes += one_of(spec, "type", "spec", _TYPES, must=True)
     causes += _validate_ranges(spec, kind)
-    return causes + _validate_policies(spec, kind) + _validate_families(spec, kind)
+    return causes + _validate_policies(spec, kind) + validate_families(spec)
 
 
 def _is_headless(spec: JSONObject) -> bool:
@@ -205,9 +205,9 @@ def _validate_policies(spec: JSONObject, kind: str) -> list[Cause]:
     return causes + one_of(spec, "trafficDistribution", "spec", ("PreferClose",))
 
 
-def _validate_families(spec: JSONObject, kind: str) -> list[Cause]:
-    """`clusterIPs` and `ipFamilies` agree with one another."""
-    if kind == "ExternalName":
+def validate_families(spec: JSONObject) -> list[Cause]:
+    """`clusterIP`, `clusterIPs` and `ipFamilies` agree with one another; they may still be missing."""
+    if spec.get("type") == "ExternalName":
         return []
     causes: list[Cause] = []
     addresses, families = strings(spec, "clusterIPs"), strings(spec, "ipFamilies")
@@ -222,8 +222,12 @@ def _validate_families(spec: JSONObject, kind: str) -> list[Cause]:
     if len(addresses) > 2:
         text = "may only hold up to 2 values"
         causes.append(invalid_value("spec.clusterIPs", addresses, text))
-    if addresses and spec.get("clusterIP") != addresses[0]:
-        text = "first value must match `clusterIP`"
+    if addresses and not spec.get("clusterIP"):
+        causes.append(invalid_value("spec.clusterIPs", addresses, "must be empty when `clusterIP` is not specified"))
+    elif addresses and spec.get("clusterIP") != addresses[0]:
+        causes.append(invalid_value("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
+    if len(addresses) == 2 and "None" not in addresses and (":" in addresses[0]) == (":" in addresses[1]):
+        text = "may specify no more than one IP for each IP family"
         causes.append(invalid_value("spec.clusterIPs", addresses, text))
     for index, address in enumerate(addresses):
         path = f"spec.clusterIPs[{index}]"

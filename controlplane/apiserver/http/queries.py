@@ -90,13 +90,20 @@ def watch_options(query: Query) -> WatchOptions:
     )
 
 
-def write_options(query: Query, user: UserInfo) -> WriteOptions:
+def write_options(query: Query, user: UserInfo, user_agent: str = "") -> WriteOptions:
     """Of create, update and patch."""
     said = first(query, "fieldValidation")
     if said not in _VALIDATIONS:
         causes = [not_supported("fieldValidation", said, ["Ignore", "Warn", "Strict"])]
         raise invalid("CreateOptions", "", causes, "meta.k8s.io")
-    return WriteOptions(user, parse_dry_run(query.get("dryRun")), _VALIDATIONS[said], first(query, "fieldManager"))
+    return WriteOptions(
+        user,
+        parse_dry_run(query.get("dryRun")),
+        _VALIDATIONS[said],
+        first(query, "fieldManager"),
+        user_agent=user_agent,
+        force=boolean(query, "force") if query.get("force") else None,
+    )
 
 
 def delete_options(query: Query, user: UserInfo) -> DeleteOptions:

@@ -195,7 +195,7 @@ class APIServer:
     ) -> web.Response:
         if target.name and not target.subresource:
             raise method_not_supported(target.resource.plural, "create", target.resource.group)
-        options = queries.write_options(query, user)
+        options = queries.write_options(query, user, request.headers.get("User-Agent", ""))
         strict = options.field_validation == "Strict"
         body = await request.read()
         content_type = request.headers.get("Content-Type", "")
@@ -210,7 +210,7 @@ class APIServer:
         self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
     ) -> web.Response:
         _need_name(target, "update")
-        options = queries.write_options(query, user)
+        options = queries.write_options(query, user, request.headers.get("User-Agent", ""))
         strict = options.field_validation == "Strict"
         content_type = request.headers.get("Content-Type", "")
         obj = bodies.decode_object(await request.read(), content_type, strict=strict)
@@ -222,7 +222,7 @@ class APIServer:
         self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
     ) -> web.Response:
         _need_name(target, "patch")
-        options = queries.write_options(query, user)
+        options = queries.write_options(query, user, request.headers.get("User-Agent", ""))
         patch_type, patch = bodies.decode_patch(await request.read(), request.headers.get("Content-Type", ""))
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.patch(self.registry, addressed, patch, patch_type, options)

@@ -67,12 +67,28 @@ async def patch_scale(
     options: WriteOptions,
 ) -> Object:
     """PATCH scale."""
+    if patch_type == "apply":
+        return await _apply_scale(registry, resource, namespace, name, patch, options)
 
     def transform(current: Object) -> Object:
         new = patched(current, patch, patch_type, resource, kind="Scale")
         return scheme.check_fields(meta.type_check(new, resource, api_version=API_VERSION, kind="Scale"), options)
 
     return await _write(registry, resource, namespace, name, options, transform)
+
+
+async def _apply_scale(
+    registry: Registry, resource: Resource, namespace: str, name: str, body: Any, options: WriteOptions
+) -> Object:
+    """An apply of a Scale is an apply of the replicas of what it scales."""
+    scale = scheme.check_fields(meta.type_check(body, resource, api_version=API_VERSION, kind="Scale"), options)
+    metadata = {k: scale["metadata"][k] for k in ("name", "namespace", "resourceVersion") if k in scale["metadata"]}
+    replicas = (scale.get("spec") or {}).get("replicas")
+    applied: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+    if replicas is not None:
+        applied["spec"] = {"replicas": replicas}
+    entry, _ = await registry.apply(resource, namespace, name, applied, options, subresource="scale")
+    return scale_of(entry.obj)
 
 
 async def _write(

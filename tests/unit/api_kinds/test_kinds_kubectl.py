@@ -288,7 +288,7 @@ async def test_explain_recursive_reaches_recursive_schemas(kubectl):
 async def test_api_resources_lists_every_resource(kubectl):
     code, out = await kubectl.run("api-resources", "--no-headers")
     assert code == 0, out
-    assert len(out.splitlines()) == 58  # autoscaling/v1 is shown through its preferred version
+    assert len(out.splitlines()) == 60  # autoscaling/v1 is shown through its preferred version
     assert any(line.split()[:3] == ["deployments", "deploy", "apps/v1"] for line in out.splitlines())
 
 

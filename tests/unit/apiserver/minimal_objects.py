@@ -71,6 +71,8 @@ _BODIES: dict[str, dict[str, Any]] = {
     },
     "ingressclasses.networking.k8s.io": {"spec": {"controller": "x.y/z"}},
     "ingresses.networking.k8s.io": {"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}},
+    "ipaddresses.networking.k8s.io": {"spec": {"parentRef": {"resource": "services", "name": "s"}}},
+    "servicecidrs.networking.k8s.io": {"spec": {"cidrs": ["10.97.0.0/24"]}},
     "networkpolicies.networking.k8s.io": {"spec": {"podSelector": {}}},
     "poddisruptionbudgets.policy": {"spec": {"minAvailable": 1, "selector": _SELECTOR}},
     "clusterrolebindings.rbac.authorization.k8s.io": {
@@ -125,6 +127,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     },
 }
 _NAMES = {
+    "ipaddresses.networking.k8s.io": "10.97.0.1",
     "apiservices.apiregistration.k8s.io": "v9.x.y",
     "customresourcedefinitions.apiextensions.k8s.io": "foos.x.y",
 }

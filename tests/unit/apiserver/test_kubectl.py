@@ -76,7 +76,7 @@ def test_cluster_info(server: LiveServer) -> None:
 
 def test_api_resources(server: LiveServer) -> None:
     lines = server.kubectl("api-resources", "--no-headers").splitlines()
-    assert len(lines) == 59 or len(lines) == 58  # both autoscaling versions are one line each
+    assert len(lines) == 60  # both autoscaling versions are one line
     assert any(line.split() == ["deployments", "deploy", "apps/v1", "true", "Deployment"] for line in lines)
     assert "pods" in server.kubectl("api-resources", "--categories=all", "-o", "name")
     assert "networkpolicies.networking.k8s.io" in server.kubectl(

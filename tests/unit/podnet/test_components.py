@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,7 @@ def test_a_healthy_run_starts_the_back_off_anew(before, uptime, after):
 def _wait_status(action) -> int:
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         action()
         os._exit(99)
     return os.waitpid(pid, 0)[1]

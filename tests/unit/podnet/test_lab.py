@@ -95,8 +95,10 @@ def test_captures_decode_to_sightings_in_order_of_time(tmp_path):
         ("", PingResult(0, 0, 0, 0.0)),
         ("2 packets transmitted, 0 received, 100% packet loss, time 1ms", PingResult(2, 0, 0, 0.0)),
         (
-            "64 bytes from 1.2.3.4: icmp_seq=1 ttl=62 time=0.2 ms\n3 packets transmitted, 3 received, 0% packet loss\n"
-            "rtt min/avg/max/mdev = 0.1/0.219/0.3/0.0 ms",
+            (
+                "64 bytes from 1.2.3.4: icmp_seq=1 ttl=62 time=0.2 ms\n3 packets transmitted, 3 received, 0% packet loss\n"
+                "rtt min/avg/max/mdev = 0.1/0.219/0.3/0.0 ms"
+            ),
             PingResult(3, 3, 62, 0.219),
         ),
     ],

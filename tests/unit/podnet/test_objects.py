@@ -43,7 +43,7 @@ def test_lists_are_unfolded():
     ids=["empty", "yaml", "list", "no kind", "unknown kind", "no name", "metadata"],
 )
 def test_bad_manifests_name_file_and_reason(text, message):
-    with pytest.raises(ClusterError, match="f.yaml") as refused:
+    with pytest.raises(ClusterError, match=r"f\.yaml") as refused:
         objects.parse_manifests(text, "f.yaml", "default")
     assert message in str(refused.value)
 

@@ -34,6 +34,15 @@ NetworkPolicySpec = podSelector:1:meta.v1.LabelSelector ingress:2*:NetworkPolicy
 ServiceBackendPort = name:1 number:2:int32
 """
 
+NETWORKING_BETA = """
+IPAddress = metadata:1:meta.v1.ObjectMeta spec:2:IPAddressSpec
+IPAddressSpec = parentRef:1?:ParentReference
+ParentReference = group:1 resource:2 namespace:3 name:4
+ServiceCIDR = metadata:1:meta.v1.ObjectMeta spec:2:ServiceCIDRSpec status:3:ServiceCIDRStatus
+ServiceCIDRSpec = cidrs:1*
+ServiceCIDRStatus = conditions:1*:meta.v1.Condition
+"""
+
 DISCOVERY = """
 Endpoint = addresses:1* conditions:2:EndpointConditions hostname:3? targetRef:4?:core.v1.ObjectReference
     deprecatedTopology:5% nodeName:6? zone:7? hints:8?:EndpointHints

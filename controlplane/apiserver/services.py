@@ -1,0 +1,194 @@
+"""Services over the registry: addresses and node ports are settled before a write and recorded beside it.
+
+    settle(new, old) ──▶ claim: IPAddress objects ──▶ the Service is written ──▶ release what it held before
+
+The Services themselves say what is taken; an IPAddress object per cluster address says it where every client can see
+it, and is the store's own "only one may have this" when several API servers allocate at once. `repair` makes the two
+agree again after a crash between two of these steps, and after hands that deleted or invented IPAddress objects.
+
+Rule: the caller holds the registry's lock from `settle` to `release`; nothing is remembered but a cache of what the
+watch cache says. Source: KEP-1880; pkg/registry/core/service of Kubernetes 1.32.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Protocol
+
+from podnet.controlplane.api.errors import StatusError, invalid, invalid_value
+from podnet.controlplane.api.resources import IPADDRESSES, SERVICECIDRS, SERVICES
+from podnet.controlplane.api.types import Object, Resource
+from podnet.controlplane.apiserver.allocation import ServiceRanges, Taken, allocate
+from podnet.controlplane.apiserver.allocation.taken import address_number, cluster_ips, node_ports
+from podnet.controlplane.apiserver.keys import key_of, prefix_of
+from podnet.controlplane.apiserver.options import DeleteOptions, WriteOptions
+from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
+
+MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
+FAMILY = "ipaddress.kubernetes.io/ip-family"
+ALLOCATOR = "ipallocator.k8s.io"
+
+
+class Records(Protocol):
+    """What of the registry is used here."""
+
+    cache: WatchCache
+
+    async def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Entry:
+        """POST."""
+
+    async def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Object:
+        """DELETE."""
+
+
+class ServiceAllocator:
+    """Gives Services what they need. `ranges` are the cluster's own; ServiceCIDR objects add to them."""
+
+    def __init__(self, records: Records, ranges: ServiceRanges, draw: Callable[[int], int] = random.randrange) -> None:
+        self._records = records
+        self._draw = draw
+        self.ranges = ranges
+        self._seen: dict[str, tuple[int, Taken]] = {}
+
+    def settle(self, new: Object, old: Object | None) -> None:
+        """Complete a Service in place, or say with 422 why it may not have what it asks for."""
+        me = key_of(SERVICES, new["metadata"]["namespace"], new["metadata"]["name"])
+        ranges = replace(self.ranges, more=self._added_networks())
+        causes = allocate(new, old, self._taken_by_others(me, new), ranges, self._draw)
+        if causes:
+            raise invalid("Service", new["metadata"]["name"], causes)
+
+    async def claim(self, new: Object, old: Object | None) -> None:
+        """Record the addresses that `new` has and `old` had not; all of them or none."""
+        held = cluster_ips(old) if old is not None else []
+        claimed: list[str] = []
+        try:
+            for address in cluster_ips(new):
+                if address not in held:
+                    await self._record(new, address)
+                    claimed.append(address)
+        except StatusError:
+            for address in claimed:
+                await self._forget(address)
+            raise
+
+    async def release(self, old: Object, new: Object | None) -> None:
+        """Forget the addresses that `old` had and `new` has not."""
+        kept = cluster_ips(new) if new is not None else []
+        for address in cluster_ips(old):
+            if address not in kept:
+                await self._forget(address)
+
+    async def repair(self) -> None:
+        """Every cluster address has its IPAddress, and no IPAddress of ours stands for an address nobody has."""
+        held = {address: service for service in self._services() for address in cluster_ips(service)}
+        recorded = {found["metadata"]["name"]: found for found in self._objects(IPADDRESSES)}
+        for address, service in held.items():
+            found = recorded.get(address)
+            if found is None or not is_parent(found, service):
+                await self._record(service, address)
+        for address, found in recorded.items():
+            if address not in held and is_ours(found):
+                await self._forget(address)
+
+    # -- what there is
+
+    def _objects(self, resource: Resource) -> list[Object]:
+        return [entry.obj for entry in self._records.cache.of(resource).range(prefix_of(resource))]
+
+    def _services(self) -> list[Object]:
+        return self._objects(SERVICES)
+
+    def _added_networks(self) -> tuple[IPv4Network, ...]:
+        added = []
+        for found in self._objects(SERVICECIDRS):
+            if found["metadata"].get("deletionTimestamp"):
+                continue
+            networks = [IPv4Network(cidr) for cidr in found["spec"].get("cidrs") or () if ":" not in cidr]
+            added += [network for network in networks if network != self.ranges.network]
+        return tuple(added)
+
+    def _taken_by_others(self, me: str, service: Object) -> Taken:
+        """What all Services but `me` hold, and the addresses others recorded by hand."""
+        addresses: set[int] = set()
+        ports: set[int] = set()
+        seen: dict[str, tuple[int, Taken]] = {}
+        for entry in self._records.cache.of(SERVICES).range(prefix_of(SERVICES)):
+            known = self._seen.get(entry.key)
+            if known is None or known[0] != entry.revision:
+                numbers = (address_number(address) for address in cluster_ips(entry.obj))
+                found = Taken(frozenset(n for n in numbers if n is not None), frozenset(node_ports(entry.obj)))
+                known = (entry.revision, found)
+            seen[entry.key] = known
+            if entry.key != me:
+                addresses |= known[1].addresses
+                ports |= known[1].node_ports
+        self._seen = seen
+        for record in self._objects(IPADDRESSES):
+            number = address_number(record["metadata"]["name"])
+            if number is not None and not is_ours(record) and not is_parent(record, service):
+                addresses.add(number)
+        return Taken(addresses, ports)
+
+    # -- records
+
+    async def _record(self, service: Object, address: str) -> None:
+        body = ip_address(service, address)
+        for _ in range(2):
+            try:
+                await self._records.create(IPADDRESSES, "", body, WriteOptions(field_validation="Strict"))
+            except StatusError as error:
+                if not error.is_already_exists:
+                    raise
+            else:
+                return
+            await self._records.cache.wait_fresh()
+            found = self._records.cache.of(IPADDRESSES).get(key_of(IPADDRESSES, "", address))
+            if found is not None and is_parent(found.obj, service):
+                return
+            if found is not None and not (is_ours(found.obj) and self._is_stale(found.obj)):
+                break
+            await self._forget(address)  # a record that a crash left behind: its Service is gone or never came
+            body = ip_address(service, address)
+        text = f"failed to allocate IP {address}: provided IP is already allocated"
+        raise invalid("Service", service["metadata"]["name"], [invalid_value("spec.clusterIPs", [address], text)])
+
+    def _is_stale(self, record: Object) -> bool:
+        parent = record["spec"]["parentRef"]
+        key = key_of(SERVICES, parent.get("namespace") or "", parent.get("name") or "")
+        holder = self._records.cache.of(SERVICES).get(key)
+        return holder is None or record["metadata"]["name"] not in cluster_ips(holder.obj)
+
+    async def _forget(self, address: str) -> None:
+        try:
+            await self._records.delete(IPADDRESSES, "", address, DeleteOptions())
+        except StatusError as error:
+            if not error.is_not_found:
+                raise
+
+
+def ip_address(service: Object, address: str) -> Object:
+    """The IPAddress object that says: this address is that Service's."""
+    metadata = service["metadata"]
+    family = "IPv6" if ":" in address else "IPv4"
+    return {
+        "apiVersion": IPADDRESSES.api_version,
+        "kind": IPADDRESSES.kind,
+        "metadata": {"name": address, "labels": {FAMILY: family, MANAGED_BY: ALLOCATOR}},
+        "spec": {"parentRef": {"resource": "services", "namespace": metadata["namespace"], "name": metadata["name"]}},
+    }
+
+
+def is_ours(record: Object) -> bool:
+    """Whether the API server wrote this IPAddress."""
+    return (record["metadata"].get("labels") or {}).get(MANAGED_BY) == ALLOCATOR
+
+
+def is_parent(record: Object, service: Object) -> bool:
+    """Whether this IPAddress stands for that Service."""
+    parent, metadata = record["spec"].get("parentRef") or {}, service["metadata"]
+    named = (parent.get("group") or "", parent.get("resource"), parent.get("namespace"), parent.get("name"))
+    return named == ("", "services", metadata["namespace"], metadata["name"])
