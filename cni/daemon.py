@@ -42,9 +42,13 @@ async def run_cni_daemon(config: CNIDaemonConfig, kernel: Kernel | None = None) 
     """Serve `paths.cni_socket` until cancelled."""
     kernel = kernel or LinuxKernel()
     store = LeaseStore(config.paths.cni_state_dir)
-    with contextlib.closing(store), LinkRemover(kernel, config.netns) as remover:
+    with (
+        contextlib.closing(store),
+        LinkRemover(kernel, config.netns) as remover,
+        contextlib.ExitStack() as held,
+    ):
         node = Node(kernel, store, config.paths.subnet_env, remover.remove, time.monotonic, config.netns)
-        plugin = Plugin(node)
+        plugin = held.enter_context(contextlib.closing(Plugin(node)))
         reclaimed = plugin.reclaim_after_reboot()
         if reclaimed:
             LOG.info("the node is new: %d addresses of its last life are free again", reclaimed)
@@ -75,6 +79,9 @@ class _Service:
                 data = await _read_all(reader)
             writer.write(render_response(await self.answer(data)))
             await writer.drain()
+            # The caller reads to the end of the stream. Closing alone does not end it while a child that this process
+            # forked meanwhile still holds a copy of the connection; this does.
+            writer.write_eof()
         except (ConnectionError, TimeoutError) as error:
             LOG.warning("a caller of the CNI daemon went away: %s", error)
         finally:

@@ -1,4 +1,4 @@
-"""Put the plugin and its configuration on a node: what an installer's DaemonSet does on a real one.
+"""Put the plugins and their configuration on a node: what an installer's DaemonSet does on a real one.
 
 The plugin is the C launcher where a compiler is found (compiled once per machine and kept in the user's cache), else the
 Python shim. Files are written aside and renamed, so a runtime that is executing the old plugin is not disturbed.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podnet.cni.netconf import PLUGIN_TYPE
+from podnet.cni.portmap import PORTMAP_TYPE
 from podnet.topology.compiled import compiled_program
 from podnet.topology.paths import NodePaths
 
@@ -34,12 +35,14 @@ def install_cni(
     launcher: Launcher = "auto",
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the plugin executable and 10-podnet.conflist. `extra` is merged into our plugin's section."""
+    """Write the plugins' executables and 10-podnet.conflist. `extra` is merged into our plugin's section."""
     for directory in (paths.cni_bin_dir, paths.cni_conf_dir, paths.cni_state_dir, paths.run):
         directory.mkdir(parents=True, exist_ok=True)
     sidecar = "\n".join(str(part) for part in (paths.cni_socket, sys.executable, _root(), paths.state, paths.run))
     _replace(paths.cni_bin_dir / SIDECAR, sidecar.encode() + b"\n", 0o644)
-    _replace(paths.cni_bin_dir / PLUGIN_TYPE, launcher_program(launcher), 0o755)
+    program = launcher_program(launcher)
+    for name in (PLUGIN_TYPE, PORTMAP_TYPE):  # one program: the daemon tells the types apart
+        _replace(paths.cni_bin_dir / name, program, 0o755)
     conflist = render_conflist(network_name, cni_version, bridge, extra or {})
     _replace(paths.cni_conf_dir / CONFLIST, json.dumps(conflist, indent=2).encode() + b"\n", 0o644)
 
@@ -52,9 +55,10 @@ def render_conflist(network_name: str, cni_version: str, bridge: str, extra: Map
         "isDefaultGateway": True,
         "hairpinMode": True,
         "forceAddress": True,
-        "capabilities": {"portMappings": True, "mac": True, "ips": True},
+        "capabilities": {"mac": True, "ips": True},
     }
-    return {"cniVersion": cni_version, "name": network_name, "plugins": [plugin | dict(extra)]}
+    portmap = {"type": PORTMAP_TYPE, "capabilities": {"portMappings": True}}
+    return {"cniVersion": cni_version, "name": network_name, "plugins": [plugin | dict(extra), portmap]}
 
 
 def launcher_program(launcher: Launcher = "auto") -> bytes:

@@ -169,7 +169,7 @@ def parse_netconf(conf: Any, cni_args: str = "") -> NetConf:
         mac=_requested_mac(env_args, args, runtime),
         requested_ips=_requested_ips(env_args, args, runtime),
         prev_result=parse_result(body["prevResult"]) if "prevResult" in body else None,
-        valid_attachments=_valid_attachments(body),
+        valid_attachments=valid_attachments(body),
     )
 
 
@@ -281,7 +281,8 @@ def _requested_ips(
     return ()
 
 
-def _valid_attachments(body: Mapping[str, Any]) -> frozenset[tuple[str, str]] | None:
+def valid_attachments(body: Mapping[str, Any]) -> frozenset[tuple[str, str]] | None:
+    """(container ID, interface) of all that may stay, as GC is told; None when it is not."""
     # The second spelling is the one the spec's text first had.
     for key in ("cni.dev/valid-attachments", "cni.dev/attachments"):
         if key in body:

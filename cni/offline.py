@@ -54,7 +54,9 @@ async def answer_offline(call: Request, paths: NodePaths, kernel: Kernel) -> Res
     except CNIError as error:
         return request.error_answer(error, call.stdin)
     with contextlib.closing(store), LinkRemover(kernel) as remover:
-        return await Plugin(Node(kernel, store, paths.subnet_env, remover.remove, time.monotonic)).handle(call)
+        node = Node(kernel, store, paths.subnet_env, remover.remove, time.monotonic)
+        with contextlib.closing(Plugin(node)) as plugin:
+            return await plugin.handle(call)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from podnet.cni import plan, request
 from podnet.cni.ipam import Allocation, free_addresses
-from podnet.cni.netconf import NetConf, node_range_sets, parse_detach, parse_netconf
+from podnet.cni.netconf import NetConf, node_range_sets, parse_detach, parse_netconf, requested_version
 from podnet.cni.plan import Attachment
+from podnet.cni.portmap import PORTMAP_TYPE, ForgetUDP, Portmap
+from podnet.cni.portstore import HostPortStore
 from podnet.cni.request import Request, Response
 from podnet.cni.store import LeaseStore
 from podnet.cni.subnet import Subnet, read_subnet_env
@@ -42,11 +44,24 @@ from podnet.cni.types import (
     render_result,
 )
 from podnet.topology.kernel import AddVeth, DeleteLink, Kernel, KernelError, Netns, SetSysctl
+from podnet.topology.linux.conntrack import UDP, forget_flows
 
 RemoveLinks = Callable[[Sequence[str]], Awaitable[None]]
 
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _BRIDGE_CHECK_INTERVAL_S = 5.0
+
+
+def _check_since(verb: str, version: str) -> None:
+    """CNIError 1 when the configuration's version has no such verb."""
+    if version < _SINCE.get(verb, ""):
+        msg = f"config version {version!r} does not allow {verb}"
+        raise CNIError(INCOMPATIBLE_VERSION, msg, f"{verb} came with version {_SINCE[verb]}")
+
+
+def forget_udp_to(netns: Netns, ports: Collection[int]) -> None:
+    """Forget tracked UDP flows to these ports."""
+    forget_flows(netns, lambda flow: flow.protocol == UDP and flow.destination_port in ports)
 
 
 def netns_identity(netns: Netns) -> tuple[int, int]:
@@ -67,6 +82,7 @@ class Node:
     clock: Callable[[], float]
     netns: Netns = ""
     identity: Callable[[Netns], tuple[int, int]] = netns_identity
+    forget_udp: ForgetUDP = forget_udp_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +100,13 @@ class Plugin:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._bridges: dict[tuple[object, ...], _Seen] = {}
+        self._ports = HostPortStore(node.store.directory)
+        self._portmap = Portmap(node.kernel, self._ports, node.forget_udp, node.netns)
         self._ipv6 = self._has_sysctl("net.ipv6.conf.all.disable_ipv6")
+
+    def close(self) -> None:
+        """Close what was opened on the way."""
+        self._ports.close()
 
     def reclaim_after_reboot(self) -> int:
         """Take back every lease when no link of ours exists: the node's namespace is a new one, so no pod of before can
@@ -92,6 +114,7 @@ class Plugin:
         links = self._node.kernel.observe(self._node.netns).links
         if any(plan.parse_alias(link.alias) for link in links):
             return 0
+        self._ports.clear()
         return self._node.store.clear()
 
     async def handle(self, call: Request) -> Response:
@@ -115,10 +138,11 @@ class Plugin:
             return request.version_answer(call.stdin)
         attachment = request.parse_attachment(call.env) if verb in ("ADD", "DEL", "CHECK") else None
         body = request.parse_stdin(call.stdin)
+        if body.get("type") == PORTMAP_TYPE:
+            _check_since(verb, requested_version(body))
+            return await self._portmap.verb(verb, body, attachment)
         conf = parse_detach(body) if verb == "DEL" else parse_netconf(body, call.env.get("CNI_ARGS", ""))
-        if conf.cni_version < _SINCE.get(verb, ""):
-            msg = f"config version {conf.cni_version!r} does not allow {verb}"
-            raise CNIError(INCOMPATIBLE_VERSION, msg, f"{verb} came with version {_SINCE[verb]}")
+        _check_since(verb, conf.cni_version)
         if attachment is None:
             await (self.gc(conf) if verb == "GC" else self.status(conf))
             return None

@@ -48,6 +48,7 @@ class LeaseStore:
     """The leases of one node. Used from one thread; several processes may have the file open."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._path = directory / DATABASE
         self._taken: dict[str, set[IPAddress]] = {}
         self._data_version = -1

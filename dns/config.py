@@ -28,6 +28,7 @@ __all__ = [
     "Token",
     "Zone",
     "cidr_zones",
+    "is_zone",
     "load_config",
     "longest_match",
     "parse_config",
@@ -196,6 +197,14 @@ def _zone_names(token: Token, host: str) -> list[str]:
     except ValueError as error:
         raise ConfigError(f"'{host}' is no zone: {error}", token) from error
     return [name]
+
+
+def is_zone(text: str) -> bool:
+    """Can this be the name of a zone, or a network?"""
+    try:
+        return bool(_zone_names(Token(text, "", 0), text))
+    except ConfigError:
+        return False
 
 
 def cidr_zones(text: str) -> list[str]:

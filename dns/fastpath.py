@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from podnet.dns.handler import Reuse, Validity, WireAnswer
-from podnet.dns.message import A, AAAA, SOA, TXT, Message
+from podnet.dns.message import AAAA, SOA, TXT, A, Message
 from podnet.dns.wire import ttl_offsets
 
 MAX_ENTRIES = 65_536
@@ -38,13 +38,15 @@ Observer: TypeAlias = Callable[["Entry", int], None]
 class Entry:
     """One prepared answer."""
 
-    __slots__ = ("aged", "body", "case_safe", "expires", "head", "hits", "offsets", "others", "reuse", "size", "span", "stride",
+    __slots__ = ("aged", "body", "case_safe", "expires", "head", "hits", "offsets", "others", "qtype", "request_size", "reuse", "size", "span", "stride",
                  "tick", "turn", "validity", "zone")  # fmt: skip
 
-    def __init__(self, head: bytes, body: bytes, size: int, reuse: Reuse, *, case_safe: bool, zone: str) -> None:
+    def __init__(self, tail: bytes, head: bytes, body: bytes, reuse: Reuse, *, case_safe: bool, zone: str) -> None:
         self.head = head
         self.body = body
-        self.size = size
+        self.request_size = len(tail) + 2
+        self.size = self.request_size + len(body)
+        self.qtype = tail[-4] << 8 | tail[-3]
         self.reuse = reuse
         self.zone = zone
         self.case_safe = case_safe
@@ -71,6 +73,7 @@ class FastPath:
         self.source = source
         self.observer = observer
         self.seconds = 0.0
+        self.queries = 0
 
     def __len__(self) -> int:
         return len(self._table)
@@ -84,8 +87,7 @@ class FastPath:
             if opt[:3] != _OPT_START or opt[5:] != _NO_OPT_FLAGS:
                 return None
             limit = (opt[3] << 8 | opt[4]) - OPT_SIZE
-            if limit < 501:
-                limit = 501
+            limit = max(limit, 501)
             tail = data[2:-OPT_SIZE]
         else:
             opt = b""
@@ -106,7 +108,9 @@ class FastPath:
         if entry.stride:
             turn = entry.turn = (entry.turn + entry.stride) % entry.span
             body = entry.body
-            return b"".join((data[:2], entry.head, tail[10:], body[turn : entry.span], body[:turn], body[entry.span :], opt))
+            return b"".join(
+                (data[:2], entry.head, tail[10:], body[turn : entry.span], body[:turn], body[entry.span :], opt)
+            )
         return data[:2] + entry.head + tail[10:] + entry.body + opt
 
     def learn(self, data: bytes, out: bytes, message: Message, reuse: Reuse, zone: str, now: float) -> None:
@@ -120,7 +124,7 @@ class FastPath:
         if out[12:question_end] != tail[10:] or (has_opt and out[-OPT_SIZE:] != opt):
             return
         body = out[question_end : len(out) - len(opt)]
-        entry = Entry(out[2:12], body, question_end + len(body), reuse, case_safe=_case_safe(message), zone=zone)
+        entry = Entry(tail, out[2:12], body, reuse, case_safe=_case_safe(message), zone=zone)
         if reuse.rotates:
             _set_rotation(entry, message)
         if reuse.ages_from is not None:
@@ -230,8 +234,7 @@ def _entry_of(tail: bytes, prepared: WireAnswer, zone: str) -> Entry:
     flags = 0x8000 | prepared.authoritative << 10 | (tail[0] & 1) << 8 | prepared.rcode
     counts = (1, prepared.answers, prepared.authority, prepared.additional + tail[9])
     head = b"".join(number.to_bytes(2, "big") for number in (flags, *counts))
-    size = len(tail) + 2 + len(prepared.body)
-    entry = Entry(head, prepared.body, size, prepared.reuse or Reuse(), case_safe=prepared.case_safe, zone=zone)
+    entry = Entry(tail, head, prepared.body, prepared.reuse or Reuse(), case_safe=prepared.case_safe, zone=zone)
     if prepared.stride and prepared.answers > 1 and entry.reuse.rotates:
         entry.stride, entry.span = prepared.stride, prepared.stride * prepared.answers
     return entry

@@ -194,6 +194,22 @@ class WireAnswer:
     stride: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """`times` answers of one kind that were sent."""
+
+    zone: str
+    transport: str
+    family: int
+    qtype: int
+    rcode: int
+    request_size: int
+    response_size: int
+    seconds: float
+    times: int = 1
+    do: bool = False
+
+
 class Plugin:
     """A behaviour in the chain. `name` is its directive. `serve` left alone means: has no part in answering."""
 
@@ -210,6 +226,9 @@ class Plugin:
     async def serve(self, request: Request, next_: Handler) -> Response:
         """Answer, or return `await next_(request)`."""
         return await next_(request)
+
+    def served(self, what: Served) -> None:
+        """Told after an answer of this server block was sent; the fast path tells of many at once, and later."""
 
     async def start(self, runtime: Runtime) -> None:
         """Called once before the first query; background work belongs into `runtime.tasks`."""

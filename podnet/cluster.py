@@ -20,16 +20,20 @@ from ipaddress import IPv4Address
 from typing import Literal, NoReturn, cast
 
 from podnet import __version__
-from podnet.boot import BootCheck, last_log_line, run_boot_check
+from podnet.boot import BootCheck, DNSCheck, last_log_line, run_boot_check
 from podnet.cni.install import launcher_program
 from podnet.components import ComponentSpec
 from podnet.control import ControlVerbs
 from podnet.controlplane import pki
+from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.config import APIServerConfig
 from podnet.controlplane.client.endpoint import Endpoint
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.scheduler.config import SchedulerConfig
+from podnet.dns import addon
+from podnet.dns.addon import dns_addon
+from podnet.dns.preload import preload as preload_dns
 from podnet.overlay.agent import OverlayConfig
 from podnet.supervisor import Supervisor
 from podnet.topology.kernel import AddBridge, AddVxlan, DeleteLink, Kernel, KernelError, Op
@@ -117,6 +121,7 @@ class Cluster:
         if any(switch.kind == "openflow" for switch in self.spec.switches):
             self.supervisor.every_second.append(self.underlay.revive)
         specs = self.component_specs()  # imports what the components need
+        preload_dns()  # and what coredns containers run
         launcher_program()  # compiled once, here, and not by every node at the same time
         gc.collect()
         gc.freeze()  # forked children share these pages; a collector that touched them would copy them all
@@ -128,6 +133,8 @@ class Cluster:
         for directory in (self.paths.logs_dir, self.paths.store_dir, self.paths.run / "nodes"):
             directory.mkdir(parents=True, exist_ok=True)
         self.underlay.start()
+        # Nobody outside the room can be asked: the machine's own name servers would only be waited for.
+        (self.paths.state / "resolv.conf").write_text("# no name server outside this cluster\n", encoding="utf-8")
         for node in self.spec.nodes:
             paths = self.paths.node(node.name)
             paths.state.mkdir(parents=True, exist_ok=True)
@@ -159,7 +166,8 @@ class Cluster:
 
     def _start_boot_check(self) -> None:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        check = BootCheck(self.endpoint("admin"), tuple(node.name for node in self.spec.nodes))
+        nodes = tuple(node.name for node in self.spec.nodes)
+        check = BootCheck(self.endpoint("admin"), nodes, *self._dns_addon())
         spec = ComponentSpec(
             "podnet-boot",
             lambda: run_boot_check(check, write_fd),
@@ -174,6 +182,18 @@ class Cluster:
         os.close(write_fd)
         buffer = bytearray()
         self.supervisor.watch_fd(read_fd, lambda: self._on_boot_report(read_fd, buffer))
+
+    def _dns_addon(self) -> tuple[tuple[tuple[Resource, Object], ...], DNSCheck | None]:
+        """The objects of the cluster's DNS, and what the boot waits for."""
+        dns = self.spec.dns
+        if not dns.enabled or "podnet.proxy.agent" not in sys.modules:
+            return (), None
+        # Without Services the pods cannot reach the API server: whoever brings another proxy makes them ready.
+        waits = self.spec.proxy.mode != "none"
+        objects = tuple(dns_addon(str(dns.cluster_ip), self.spec.cluster_domain))
+        name = f"kubernetes.default.svc.{self.spec.cluster_domain}"
+        check = DNSCheck(addon.NAMESPACE, addon.DEPLOYMENT, str(dns.cluster_ip), name)
+        return objects, check if waits else None
 
     def _on_boot_report(self, fd: int, buffer: bytearray) -> bool:
         chunk = os.read(fd, 65536)
@@ -258,7 +278,6 @@ class Cluster:
 
         paths = self.paths.node(node.name)
         pki_dir = self.paths.pki_dir
-        service_hosts = self.spec.service_cidr.network_address
         kubelet = KubeletConfig(
             node_name=node.name,
             node_ip=str(node.ip),
@@ -270,8 +289,9 @@ class Cluster:
             port=KUBELET_PORT,
             labels={**role_labels(node), **node.labels},
             taints=tuple(taint.to_dict() for taint in node.taints),
-            cluster_dns=str(service_hosts + 10),
+            cluster_dns=str(self.spec.dns.cluster_ip) if self.spec.dns.enabled else "",
             cluster_domain=self.spec.cluster_domain,
+            resolv_conf=self.paths.state / "resolv.conf",
             lease_duration_s=self.spec.timing.node_lease_duration_s,
             node_status_update_frequency_s=self.spec.timing.node_status_update_frequency_s,
         )

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from podnet import room, wire
 from podnet.directories import ClusterDirectories, RoomRecord, cluster_directories, known_clusters
+from podnet.interrupts import HeldInterrupts
 from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec
 
@@ -65,18 +66,20 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
             f"cluster {spec.name!r} is running already{where}",
             f"podnet down --cluster {spec.name}, or choose another name with --cluster",
         )
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, lock)
-        api_socket = stack.enter_context(_listen_api(api_port, directories))
-        control = stack.enter_context(wire.listen(directories.control_socket))
-        record = _start(spec, directories, api_socket, control, lock, began)
-    try:
-        seconds = _wait_ready(directories, on_progress, began)
-    except BaseException:
-        room.kill_room(record.pid, record.start_time)
-        _wait_gone(record)
-        directories.remove_runtime()
-        raise
+    with HeldInterrupts() as interrupts:
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, lock)
+            api_socket = stack.enter_context(_listen_api(api_port, directories))
+            control = stack.enter_context(wire.listen(directories.control_socket))
+            record = _start(spec, directories, api_socket, control, lock, began, interrupts)
+        try:
+            interrupts.release()
+            seconds = _wait_ready(directories, on_progress, began)
+        except BaseException:
+            room.kill_room(record.pid, record.start_time)
+            _wait_gone(record)
+            directories.remove_runtime()
+            raise
     return RunningCluster(spec.name, ClusterPaths(directories.state).kubeconfig, record.api_port, seconds)
 
 
@@ -99,13 +102,19 @@ def _start(
     control: socket.socket,
     lock: int,
     began: float,
+    interrupts: HeldInterrupts,
 ) -> RoomRecord:
     from podnet.cluster import ClusterConfig, run_cluster  # late: everything is imported here, once, and then shared
 
     paths = ClusterPaths(directories.state)
     config = ClusterConfig(spec, paths, api_socket, control, lock, began)
+
+    def supervise() -> NoReturn:
+        interrupts.restore()
+        run_cluster(config)
+
     try:
-        pid = room.start_room(lambda: run_cluster(config), f"podnet-{spec.name}"[:63])
+        pid = room.start_room(supervise, f"podnet-{spec.name}"[:63])
     except room.RoomError as err:
         directories.remove_runtime()
         raise ClusterError(str(err), err.fix) from err

@@ -93,8 +93,7 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
     finally:
         await registry.stop()
         await runner.cleanup()
-        if api.streams is not None:
-            await api.streams.close()
+        await api.close()
         await store.close()
 
 

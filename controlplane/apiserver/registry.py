@@ -29,8 +29,8 @@ from podnet.controlplane.api.errors import (
 from podnet.controlplane.api.meta import deep_copy
 from podnet.controlplane.api.resources import NAMESPACES, RESOURCEQUOTAS, SERVICEACCOUNTS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
-from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver import managers, scheme, strategy
+from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver.admission import Attributes, admit, resource_quota
 from podnet.controlplane.apiserver.admission.pods import DEFAULT_TOLERATION_S
 from podnet.controlplane.apiserver.admission.serviceaccount import account_name
@@ -183,6 +183,7 @@ class Registry:
     async def _insert(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         key = key_of(resource, namespace, name)
+        managers.record_create(obj, resource, options, self.clock())
         stored = scheme.stored_form(obj, resource)
         if options.dry_run:
             if self.cache.of(resource).get(key) is not None:

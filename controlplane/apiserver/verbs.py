@@ -11,8 +11,8 @@ from typing import Any
 
 from podnet.controlplane.api.errors import StatusError, bad_request, internal_error, method_not_supported
 from podnet.controlplane.api.types import Object, Resource
-from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver import managers, scheme
+from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver.admission import Attributes, admit
 from podnet.controlplane.apiserver.options import DeleteOptions, UserInfo, WriteOptions
 from podnet.controlplane.apiserver.patching import PatchType

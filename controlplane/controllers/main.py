@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from podnet.controlplane.api.resources import REPLICATIONCONTROLLERS
 from podnet.controlplane.client.events import EventRecorder
 from podnet.controlplane.client.informer import InformerSet
 from podnet.controlplane.client.reconcile import run_until_signal, supervise
@@ -19,9 +20,12 @@ from podnet.controlplane.client.rest import RestClient
 from podnet.controlplane.client.types import Client
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.controllers.context import ControllerContext
+from podnet.controlplane.controllers.daemonset.controller import DaemonSetController
 from podnet.controlplane.controllers.deployment.controller import DeploymentController
 from podnet.controlplane.controllers.endpointslice.controller import EndpointSliceController
+from podnet.controlplane.controllers.endpointslice.mirroring import EndpointSliceMirroringController
 from podnet.controlplane.controllers.garbage.controller import GarbageCollector
+from podnet.controlplane.controllers.job.controller import JobController
 from podnet.controlplane.controllers.namespace import NamespaceController
 from podnet.controlplane.controllers.nodeipam.controller import NodeIPAMController
 from podnet.controlplane.controllers.nodelifecycle.controller import NodeLifecycleController
@@ -29,6 +33,7 @@ from podnet.controlplane.controllers.nodelifecycle.eviction import TaintEviction
 from podnet.controlplane.controllers.podgc import PodGCController
 from podnet.controlplane.controllers.replicaset.controller import ReplicaSetController
 from podnet.controlplane.controllers.serviceaccount import run_root_ca, run_service_account
+from podnet.controlplane.controllers.statefulset.controller import StatefulSetController
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +45,16 @@ CONTROLLERS: Mapping[str, Start] = {
     "namespace": lambda context: NamespaceController(context).run(),
     "nodeipam": lambda context: NodeIPAMController(context).run(),
     "replicaset": lambda context: ReplicaSetController(context).run(),
+    "replicationcontroller": lambda context: ReplicaSetController(context, REPLICATIONCONTROLLERS).run(),
     "deployment": lambda context: DeploymentController(context).run(),
+    "statefulset": lambda context: StatefulSetController(context).run(),
+    "job": lambda context: JobController(context).run(),
+    "daemonset": lambda context: DaemonSetController(context).run(),
     "nodelifecycle": lambda context: NodeLifecycleController(context).run(),
     "taint-eviction": lambda context: TaintEvictionController(context).run(),
     "podgc": lambda context: PodGCController(context).run(),
     "endpointslice": lambda context: EndpointSliceController(context).run(),
+    "endpointslicemirroring": lambda context: EndpointSliceMirroringController(context).run(),
     "garbage-collector": lambda context: GarbageCollector(context).run(),
 }
 """Every controller by name; a new one is a new line."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podnet.controlplane.api import meta
-from podnet.controlplane.api.selectors import from_label_selector_object
+from podnet.controlplane.api.selectors import LabelSelector, from_label_selector_object
 from podnet.controlplane.api.types import Object
 
 
@@ -24,9 +24,17 @@ class Claim:
     release: tuple[Object, ...]
 
 
+def selector_of(owner: Object) -> LabelSelector:
+    """spec.selector; a ReplicationController's is a plain map of labels."""
+    selector = owner["spec"].get("selector")
+    if owner.get("kind") == "ReplicationController":
+        selector = {"matchLabels": selector or {}}
+    return from_label_selector_object(selector)
+
+
 def plan_claim(owner: Object, candidates: Iterable[Object]) -> Claim:
     """Sort the candidates (all of the owner's namespace) out."""
-    selector = from_label_selector_object(owner["spec"].get("selector"))
+    selector = selector_of(owner)
     owned: list[Object] = []
     adopt: list[Object] = []
     release: list[Object] = []

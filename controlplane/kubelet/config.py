@@ -28,6 +28,7 @@ class KubeletConfig:
     taints: tuple[Mapping[str, Any], ...] = ()
     cluster_dns: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
+    resolv_conf: Path = Path("/etc/resolv.conf")  # where dnsPolicy Default comes from
     max_pods: int = 110
     lease_duration_s: int = 40
     node_status_update_frequency_s: float = 10.0

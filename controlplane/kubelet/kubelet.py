@@ -124,7 +124,7 @@ async def _guard(work: Coroutine[Any, Any, None], name: str) -> None:
 
 async def run_kubelet(config: KubeletConfig, client: Client, runtime: RuntimeService) -> None:
     """Be the kubelet of `config.node_name` until cancelled; its pods go on running after that."""
-    machine = observe_machine(config.paths.state)
+    machine = observe_machine(config.paths.state, config.resolv_conf)
     try:
         await Kubelet(config, client, runtime, machine).run()
     finally:

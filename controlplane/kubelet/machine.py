@@ -25,8 +25,8 @@ class Machine:
     resolv_conf: str
 
 
-def observe_machine(state_dir: Path) -> Machine:
-    """Read /proc and /etc."""
+def observe_machine(state_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf")) -> Machine:
+    """Read /proc and /etc; `resolv_conf` may be a file of the node's own."""
     directory = next((path for path in (state_dir, *state_dir.parents) if path.exists()), Path("/"))
     disk = os.statvfs(directory)
     return Machine(
@@ -39,7 +39,7 @@ def observe_machine(state_dir: Path) -> Machine:
         machine_id=_read("/etc/machine-id").strip(),
         boot_id=_read("/proc/sys/kernel/random/boot_id").strip(),
         hosts=_read("/etc/hosts"),
-        resolv_conf=_read("/etc/resolv.conf"),
+        resolv_conf=_read(str(resolv_conf)),
     )
 
 

@@ -1,60 +1,25 @@
-"""Node selectors: nodeSelector, node affinity terms with every operator, matchFields.
+"""Node affinity as the scheduler asks for it: of a PodInfo and a NodeInfo.
 
-Pure. Source: k8s.io/component-helpers scheduling/corev1/nodeaffinity.
+Pure; the selectors themselves are `client.node_selector`'s, which the DaemonSet controller asks too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from podnet.controlplane.client import node_selector
+from podnet.controlplane.client.node_selector import Term, matches_requirement
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo
 
-Term = Mapping[str, Any]
-
-
-def matches_requirement(requirement: Mapping[str, Any], values: Mapping[str, str]) -> bool:
-    """One of In, NotIn, Exists, DoesNotExist, Gt, Lt against labels (or fields)."""
-    key, operator = requirement["key"], requirement["operator"]
-    wanted: list[str] = requirement.get("values") or []
-    present = key in values
-    if operator == "In":
-        return present and values[key] in wanted
-    if operator == "NotIn":
-        return not present or values[key] not in wanted
-    if operator == "Exists":
-        return present
-    if operator == "DoesNotExist":
-        return not present
-    if operator not in {"Gt", "Lt"} or not present or len(wanted) != 1:
-        return False
-    try:
-        have, bound = int(values[key]), int(wanted[0])
-    except ValueError:
-        return False
-    return have > bound if operator == "Gt" else have < bound
+__all__ = ["matches_required", "matches_requirement", "matches_term", "preferred_weight"]
 
 
 def matches_term(term: Term, node: NodeInfo) -> bool:
     """All expressions and fields of the term; a term that says nothing matches nothing."""
-    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    return all(matches_requirement(requirement, node.labels) for requirement in expressions) and all(
-        matches_requirement(requirement, {"metadata.name": node.name}) for requirement in fields
-    )
+    return node_selector.matches_term(term, node.name, node.labels)
 
 
 def matches_required(pod: PodInfo, node: NodeInfo) -> bool:
     """NodeSelector and the required terms (one of them must match)."""
-    for key, value in (pod.spec.get("nodeSelector") or {}).items():
-        if node.labels.get(key) != value:
-            return False
-    affinity = pod.affinity.get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return True
-    return any(matches_term(term, node) for term in required.get("nodeSelectorTerms") or ())
+    return node_selector.matches_required(pod.spec, node.name, node.labels)
 
 
 def preferred_weight(pod: PodInfo, node: NodeInfo) -> int:

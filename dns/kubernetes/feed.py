@@ -1,7 +1,7 @@
 """From the API server to zones: informers feed changes, changes in a short window make one new zone.
 
     list+watch ──▶ Informer ──▶ Change ──┐
-    list+watch ──▶ Informer ──▶ Change ──┴─▶ zone.apply ──▶ publish(zone)       at most every MIN_INTERVAL_S
+    list+watch ──▶ Informer ──▶ Change ──┴─▶ apply_changes ──▶ publish(zone)       at most every MIN_INTERVAL_S
 
 The rule: nothing is published before every informer holds its first list, and whatever is published stays when the API
 server goes away: a cluster without its API server still resolves names.
@@ -20,6 +20,7 @@ from podnet.controlplane.api.resources import ENDPOINTSLICES, NAMESPACES, PODS, 
 from podnet.controlplane.api.types import Object, Resource
 from podnet.dns.kubernetes.identity import endpoint_of
 from podnet.dns.kubernetes.options import KubernetesOptions
+from podnet.dns.records.edit import apply_changes
 from podnet.dns.records.types import Change, Kind
 from podnet.dns.records.zone import Zone
 
@@ -119,8 +120,8 @@ class ApiFeed:
             changes, self._pending = self._pending, []
             self._wake.clear()
             serial = int(time.time())
-            zone = zone.apply(changes, serial)
-            imports = imports.apply(changes, serial) if imports is not None else None
+            zone = apply_changes(zone, changes, serial)
+            imports = apply_changes(imports, changes, serial) if imports is not None else None
             publish(zone, imports)
             self._synced.set()
             await asyncio.sleep(MIN_INTERVAL_S)

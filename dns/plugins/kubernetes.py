@@ -3,7 +3,7 @@
 The rule: the plugin holds one immutable zone at a time and swaps it; an answer says on which part of it it rests (`Reuse`),
 and a swap ends exactly the answers whose part changed. Until the first sync there is no zone: SERVFAIL.
 
-    informers ──▶ changes ──▶ zone.apply ──▶ swap ──▶ revoke what changed ──▶ the next query meets the new zone
+    informers ──▶ changes ──▶ apply_changes ──▶ swap ──▶ revoke what changed ──▶ the next query meets the new zone
 
 Source: the CoreDNS kubernetes plugin (README); Kubernetes DNS specification 1.1.0; RFC 2308.
 """
@@ -38,14 +38,13 @@ from podnet.dns.message import (
     CNAME_,
     IN,
     IXFR_,
+    NOERROR,
     NS,
     NS_,
     NXDOMAIN,
-    NOERROR,
     REFUSED,
     SERVFAIL,
     SOA_,
-    Message,
     Record,
     is_subdomain,
     record,
@@ -61,6 +60,9 @@ from podnet.dns.wire import encode_name
 
 CHAIN_MAX = 8
 """How many aliases of aliases are followed."""
+
+_NOT_PREPARED = ((), ("ns", "dns"))
+"""Names whose answers are the plugin's own, not the zone index's."""
 
 _depth: ContextVar[int] = ContextVar("kubernetes_alias_depth", default=0)
 """How often this server asked itself on the way: two plugins may point their aliases at each other."""
@@ -85,11 +87,10 @@ class Kubernetes(Plugin):
         self._grants = Grants()
         self._addresses: tuple[str, ...] = ()
         self._runtime: Runtime | None = None
-        # The zones whose names `prepare` answers, the longest first; reverse zones and the root take the slow path.
-        plain = [
-            z for z in options.zones if not is_reverse(split_name(z)) and z != "." and z not in options.multicluster
-        ]
-        self._wire_zones = [(zone, encode_name(zone)) for zone in sorted(plain, key=len, reverse=True)]
+        # The longest first. Reverse zones, imported names and the root take the slow path.
+        zones = sorted(options.zones, key=len, reverse=True)
+        slow = {zone for zone in zones if zone == "." or is_reverse(split_name(zone))} | set(options.multicluster)
+        self._wire_zones = [(zone, encode_name(zone), zone in slow) for zone in zones]
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Kubernetes(Plugin):
             return Response(reply(request.message, SERVFAIL, authority=(soa,)))
         labels = split_name(request.name[: len(request.name) - len(zone_name)])
         answer, records, additional = self._answer(zone, labels, request, asked)
-        if not answer.exists and longest_match(request.name, self._options.fallthrough) is not None:
+        if not answer.exists and self._falls_through(request.name):
             return await next_(request)
         if not records:
             soa = render_soa(spelled, zone.serial, self._options.records.ttl_s)
@@ -170,6 +171,9 @@ class Kubernetes(Plugin):
             return answer, render_reverse(answer.records, asked), ()
         answer = zone.lookup(labels, request.qtype)
         return answer, render(answer.records, asked), render(answer.additional, asked)
+
+    def _falls_through(self, name: str) -> bool:
+        return longest_match(name, self._options.fallthrough) is not None
 
     def _validity(self, zone: Zone, labels: types.Labels) -> Validity:
         """What a positive answer rests on: one Service where it can, else the whole zone."""
@@ -218,15 +222,11 @@ class Kubernetes(Plugin):
         zone = self._zone
         if zone is None:
             return None
-        name_text = ""
-        for zone_name, wire in self._wire_zones:
-            if question[-len(wire) - 4 : -4] == wire:
-                name_text = zone_name
-                break
-        else:
+        found = next((each for each in self._wire_zones if question[-len(each[1]) - 4 : -4] == each[1]), None)
+        if found is None or found[2]:
             return None
-        name = parse_question(question, wire)
-        if name is None or len(name.labels) < 2 or name.labels == ("ns", "dns"):
+        name = parse_question(question, found[1])
+        if name is None or name.labels in _NOT_PREPARED:
             return None
         answer = zone.lookup(name.labels, name.qtype)
         if answer.records:
@@ -236,7 +236,7 @@ class Kubernetes(Plugin):
             reuse = Reuse((self._validity(zone, name.labels),))
             count = len(answer.records)
             return WireAnswer(NOERROR, True, count, 0, 0, body, reuse, case_safe=True, stride=len(body) // count)
-        if not answer.exists and longest_match(name_text, self._options.fallthrough) is not None:
+        if not answer.exists and self._falls_through(join(".".join(name.labels), found[0])):
             return None
         body = encode_soa(name.zone_at, zone.serial, self._options.records.ttl_s)
         rcode = NOERROR if answer.exists else NXDOMAIN

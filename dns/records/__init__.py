@@ -1,7 +1,7 @@
 """The names of a cluster: API objects in, an immutable zone index out. Pure: no clock, no socket, no logging.
 
     Service ───────┐
-    EndpointSlice ─┼─▶ zone.apply(changes, serial) ─▶ a new Zone, which shares whatever did not change
+    EndpointSlice ─┼─▶ apply_changes(zone, changes) ─▶ a new Zone, which shares whatever did not change
     Namespace ─────┤                                    │
     Pod ───────────┘         zone.lookup(("web", "default", "svc"), A) ─▶ Answer
 

@@ -20,7 +20,7 @@ from podnet.dns.records.objects import (
     parse_slice,
 )
 from podnet.dns.records.service import Pointer, ServiceEntry, build_entry
-from podnet.dns.records.types import Change
+from podnet.dns.records.types import Change, Options
 from podnet.dns.records.zone import NamespaceEntry, Zone
 
 
@@ -30,6 +30,11 @@ def apply_changes(zone: Zone, changes: Iterable[Change], serial: int) -> Zone:
     for change in changes:
         edit.take(change)
     return edit.finish(serial)
+
+
+def build_zone(options: Options, changes: Iterable[Change], serial: int, *, multicluster: bool = False) -> Zone:
+    """A zone from nothing."""
+    return apply_changes(Zone(options, multicluster, serial), changes, serial)
 
 
 @dataclass(slots=True)

@@ -5,15 +5,13 @@
          └─ pods       ──▶ address → pods                                for `pods verified` and autopath
 
 `lookup` is for names below svc and pod, `lookup_reverse` for addresses. The apex (SOA, NS) is the plugin's, which knows
-the zone's own name; `name_servers` tells it whom to name there.
+the zone's own name; `name_servers` tells it whom to name there. `edit.py` makes zones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass, field
 
 from podnet.dns.message import A_, AAAA_, PTR_, TXT_
 from podnet.dns.records import service as service_names
@@ -26,13 +24,11 @@ from podnet.dns.records.types import (
     NODATA,
     NXDOMAIN,
     Answer,
-    Change,
     Labels,
     Options,
     Record,
 )
 
-_EMPTY: Mapping[Any, Any] = MappingProxyType({})
 _EXISTING = frozenset({(), ("svc",), ("pod",), ("dns",), ("dns-version",), ("ns", "dns")})
 """Names that exist in every zone: the apex, the two branches, and those which SOA and the specification need."""
 
@@ -42,10 +38,10 @@ class NamespaceEntry:
     """One namespace: whether its Namespace object is there, and everything known of it."""
 
     labels: Mapping[str, str] | None = None  # None: there is no such Namespace
-    services: Mapping[str, Service] = _EMPTY
-    slices: Mapping[str, Slice] = _EMPTY
-    slices_of: Mapping[str, tuple[str, ...]] = _EMPTY  # Service → names of its slices
-    entries: Mapping[str, ServiceEntry] = _EMPTY
+    services: Mapping[str, Service] = field(default_factory=dict)
+    slices: Mapping[str, Slice] = field(default_factory=dict)
+    slices_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Service → names of its slices
+    entries: Mapping[str, ServiceEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +51,10 @@ class Zone:
     options: Options = field(default_factory=Options)
     multicluster: bool = False
     serial: int = 0
-    namespaces: Mapping[str, NamespaceEntry] = _EMPTY
-    pointers: Mapping[str, tuple[Pointer, ...]] = _EMPTY
-    pods: Mapping[str, tuple[Pod, ...]] = _EMPTY
-    pods_by_key: Mapping[str, Pod] = _EMPTY
-
-    def apply(self, changes: Iterable[Change], serial: int) -> Zone:
-        """The zone after these changes; this very one when they mean nothing to it."""
-        from podnet.dns.records.edit import apply_changes  # it needs these types
-
-        return apply_changes(self, changes, serial)
+    namespaces: Mapping[str, NamespaceEntry] = field(default_factory=dict)
+    pointers: Mapping[str, tuple[Pointer, ...]] = field(default_factory=dict)
+    pods: Mapping[str, tuple[Pod, ...]] = field(default_factory=dict)
+    pods_by_key: Mapping[str, Pod] = field(default_factory=dict)
 
     def exposed(self, namespace: str) -> bool:
         """Whether names of this namespace are served."""
@@ -141,8 +131,3 @@ class Zone:
             return NODATA
         owner = ".".join((*left, namespace, "pod"))
         return Answer(True, (Record(owner, qtype, address, self.options.ttl_s),))
-
-
-def build_zone(options: Options, changes: Iterable[Change], serial: int, *, multicluster: bool = False) -> Zone:
-    """A zone from nothing."""
-    return replace(Zone(options, multicluster), serial=serial).apply(changes, serial)

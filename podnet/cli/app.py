@@ -10,6 +10,7 @@ from podnet import __version__
 from podnet.capture.filters import FilterError
 from podnet.cli import bench, clusters, inspect, objects, run
 from podnet.cli.output import fail
+from podnet.interrupts import Interrupted
 from podnet.launch import ClusterError
 from podnet.targets import TargetError
 from podnet.topology.spec import SpecError
@@ -54,6 +55,8 @@ def main() -> None:
         fail(str(err), code=1)
     except (TargetError, FilterError) as err:
         fail(str(err), code=2)
+    except Interrupted as err:
+        fail(f"interrupted ({err}): what had been started is taken down", code=err.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

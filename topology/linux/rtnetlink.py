@@ -33,12 +33,13 @@ _DUMP_TRIES = 5
 
 
 class RouteSocket:
-    """A blocking rtnetlink socket. Not shared between threads: it lives for one call."""
+    """A blocking netlink socket, of routing unless another protocol is named. Not shared between threads: it lives for
+    one call."""
 
-    def __init__(self, netns: Netns) -> None:
+    def __init__(self, netns: Netns, protocol: int = 0) -> None:
         try:
             with in_netns(netns):
-                self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+                self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         except OSError as error:
             raise KernelError(f"network namespace {netns!r}: {error.strerror}", error.errno or 0) from error
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)

@@ -23,6 +23,7 @@ from podnet.controlplane.apiserver.http.authentication import Authenticator, imp
 from podnet.controlplane.apiserver.http.documents import Document, find_document, health
 from podnet.controlplane.apiserver.http.negotiation import JSON, Representation, negotiate
 from podnet.controlplane.apiserver.http.paths import Target, parse_path
+from podnet.controlplane.apiserver.http.proxy import ResourceProxy
 from podnet.controlplane.apiserver.http.rendering import EventEncoder, encode, render_object, render_page
 from podnet.controlplane.apiserver.http.streams import KubeletStreams
 from podnet.controlplane.apiserver.options import UserInfo
@@ -33,7 +34,7 @@ log = logging.getLogger("apiserver.http")
 
 _PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
 _JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-_STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+_STREAMS = frozenset({"log", "exec", "attach", "portforward"})
 
 
 class APIServer:
@@ -52,9 +53,16 @@ class APIServer:
         self.authenticator = authenticator
         self.tokens = tokens
         self.streams = streams
+        self.proxy = ResourceProxy(registry, streams)
         self.external_address = external_address
         self.ready = False
         self._in_flight: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """End the connections to kubelets and backends."""
+        await self.proxy.close()
+        if self.streams is not None:
+            await self.streams.close()
 
     def server(self) -> web.Server:
         """The aiohttp server. A handler is cancelled when its client goes away, which is how watches end."""
@@ -112,6 +120,8 @@ class APIServer:
     async def _resource(
         self, request: web.BaseRequest, target: Target, user: UserInfo, method: str, query_text: str
     ) -> web.StreamResponse:
+        if target.subresource == "proxy":
+            return await self.proxy.serve(request, target)
         query = queries.parse_query(query_text)
         if target.subresource in _STREAMS:
             if self.streams is None:

@@ -1,6 +1,7 @@
-"""Pod log, exec and attach: requests that are answered by the pod's kubelet, relayed frame by frame.
+"""Pod log, exec, attach and port-forward: requests that are answered by the pod's kubelet, relayed frame by frame.
 
     client ──GET /log───────────> kubelet  GET /containerLogs/{ns}/{pod}/{container}
+    client ──WebSocket or SPDY ──> here ──WebSocket /portForward/{ns}/{pod}──> kubelet   (portforward; spdy.py)
     client ──WebSocket /exec────> kubelet  WebSocket /exec/{ns}/{pod}/{container}?command=…&input=1&output=1&error=1
 
 The kubelet is reached at its node's InternalIP:10250 with the apiserver-kubelet-client certificate. A relay holds one
@@ -32,10 +33,11 @@ from podnet.controlplane.api.errors import (
 from podnet.controlplane.api.resources import NODES, PODS
 from podnet.controlplane.api.timestamps import is_time, parse_error
 from podnet.controlplane.api.types import Object
-from podnet.controlplane.apiserver.http import queries
+from podnet.controlplane.apiserver.http import queries, spdy
 from podnet.controlplane.apiserver.http.paths import Target
 from podnet.controlplane.apiserver.registry import Registry
 
+TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 KUBELET_PORT = 10250
 CONNECT_TIMEOUT_S = 5.0
@@ -78,15 +80,15 @@ class KubeletStreams:
     async def serve(self, request: web.BaseRequest, target: Target, query: queries.Query) -> web.StreamResponse:
         """Answer GET or POST of a streaming subresource."""
         name = target.subresource
-        if target.resource != PODS or name in {"portforward", "proxy"}:
-            raise StatusError(
-                501, "NotImplemented", f"{target.resource.plural}/{name} is not implemented by this server yet"
-            )
+        if target.resource != PODS:
+            raise method_not_supported(target.resource.plural, request.method.lower(), target.resource.group)
         allowed = {"GET"} if name == "log" else {"GET", "POST"}
         if request.method not in allowed:
             raise method_not_supported(target.resource.plural, request.method.lower(), target.resource.group)
         if name == "log":
             return await self._log(request, target, query)
+        if name == "portforward":
+            return await self._port_forward(request, target, query)
         return await self._interactive(request, target, query)
 
     # -- logs
@@ -136,12 +138,46 @@ class KubeletStreams:
         url = kubelet.url(path, parameters)
         protocol = choose_protocol(request)
         if not protocol:
-            await self._explain_refusal(url, kubelet)
-            raise bad_request(
-                "unable to upgrade: SPDY streaming is not served here, use WebSocket (kubectl 1.31 or newer)"
-            )
+            spoken = spdy.choose_stream_protocol(request, spdy.REMOTE_COMMAND)
+            upstream = await self._dial(url, kubelet, PROTOCOLS[0])
+            try:
+                await spdy.translate(request, upstream, spoken, spdy.expected_streams(parameters))
+            finally:
+                await upstream.close()
         upstream = await self._dial(url, kubelet, protocol)
-        downstream = web.WebSocketResponse(protocols=(protocol,), max_msg_size=MAX_FRAME, autoping=True, timeout=2.0)
+        return await self._relayed(request, upstream, protocol)
+
+    async def _port_forward(self, request: web.BaseRequest, target: Target, query: queries.Query) -> web.StreamResponse:
+        pod = (await self._registry.get(PODS, target.namespace, target.name)).obj
+        kubelet = self._kubelet_of(pod)
+        if kubelet is None:
+            raise bad_request(f"pod {target.name} does not have a host assigned")
+        upgrade = request.headers.get("Upgrade", "").lower()
+        path = f"/portForward/{target.namespace}/{quote(target.name)}"
+        if upgrade.startswith("spdy"):
+            spoken = spdy.choose_stream_protocol(request, spdy.PORT_FORWARD)
+            upstream = await self._dial(kubelet.url(path, []), kubelet, TUNNEL)
+            try:
+                await spdy.tunnel(request, upstream, spoken)
+            finally:
+                await upstream.close()
+        if upgrade != "websocket":
+            raise bad_request("Upgrade request required")
+        offered = offered_protocols(request)
+        if TUNNEL in offered:
+            upstream = await self._dial(kubelet.url(path, []), kubelet, TUNNEL)
+            return await self._relayed(request, upstream, TUNNEL)
+        ports = port_parameters(query)
+        protocol = next((word for word in ("v4.channel.k8s.io", "v5.channel.k8s.io") if word in offered), "")
+        upstream = await self._dial(kubelet.url(path, ports), kubelet, protocol or "v4.channel.k8s.io")
+        return await self._relayed(request, upstream, protocol)
+
+    async def _relayed(
+        self, request: web.BaseRequest, upstream: aiohttp.ClientWebSocketResponse, protocol: str
+    ) -> web.StreamResponse:
+        """Accept the client's WebSocket and join it with the kubelet's."""
+        protocols = (protocol,) if protocol else ()
+        downstream = web.WebSocketResponse(protocols=protocols, max_msg_size=MAX_FRAME, autoping=True, timeout=2.0)
         try:
             await downstream.prepare(request)
             await _relay(downstream, upstream)
@@ -181,10 +217,17 @@ class KubeletStreams:
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         return self._session
 
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How this server proves itself to kubelets."""
+        return self._tls
+
     def _kubelet_of(self, pod: Object) -> Kubelet | None:
         node_name = pod["spec"].get("nodeName")
-        if not node_name:
-            return None
+        return self.kubelet_on(node_name) if node_name else None
+
+    def kubelet_on(self, node_name: str) -> Kubelet:
+        """The kubelet of a node; 500 while the node does not say where it is."""
         node = self._registry.find(NODES, "", node_name)
         if node is None:
             raise internal_error(f'nodes "{node_name}" not found')
@@ -261,6 +304,23 @@ def stream_parameters(query: queries.Query, subresource: str) -> list[tuple[str,
     return parameters
 
 
+def port_parameters(query: queries.Query) -> list[tuple[str, str]]:
+    """PodPortForwardOptions of the channel form, checked, as the kubelet takes them."""
+    words = [word for value in query.get("ports") or () for word in value.split(",") if word]
+    if not words:
+        raise bad_request("you must specify at least 1 port")
+    for word in words:
+        if not (word.isascii() and word.isdigit() and 0 < int(word) < 65536):
+            raise bad_request(f'unable to parse "{word}" as a port: it must be a number from 1 to 65535')
+    return [("ports", word) for word in words]
+
+
+def offered_protocols(request: web.BaseRequest) -> list[str]:
+    """The subprotocols a WebSocket client offers."""
+    words = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")
+    return [word.strip() for word in words if word.strip()]
+
+
 def choose_protocol(request: web.BaseRequest) -> str:
     """The newest subprotocol both sides speak, "" for SPDY; 400 for anything else."""
     upgrade = request.headers.get("Upgrade", "").lower()
@@ -268,11 +328,11 @@ def choose_protocol(request: web.BaseRequest) -> str:
         return ""
     if upgrade != "websocket":
         raise bad_request("Upgrade request required")
-    offered = [word.strip() for word in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")]
+    offered = offered_protocols(request)
     for protocol in PROTOCOLS:
         if protocol in offered:
             return protocol
-    if offered in ([], [""]):
+    if not offered:
         return PROTOCOLS[-1]
     raise bad_request(f"unable to upgrade: no subprotocol in common, this server speaks {', '.join(PROTOCOLS)}")
 

@@ -128,7 +128,7 @@ ENTRIES = (
         "coredns",
         entrypoint=("/coredns",),
         ports=("53/udp", "53/tcp"),
-        provides="a name: the cluster's DNS server runs outside pods",
+        provides="podnet's DNS server: CoreDNS's Corefile, plugins and answers",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The kubelet's HTTPS endpoint on port 10250: health, pods, logs, exec and attach.
+"""The kubelet's HTTPS endpoint on port 10250: health, pods, logs, exec, attach and port-forward.
 
 Only the API server is served: the connection needs a client certificate of the cluster's CA whose name or group is the
 API server's. Paths and parameters are the kubelet's own, which the API server's pod subresources call.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import ssl
 import time
@@ -21,8 +22,9 @@ from podnet.controlplane.kubelet import pod_spec
 from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.cri import ContainerState, ContainerStatus, RuntimeService, RuntimeServiceError
 from podnet.controlplane.kubelet.logs.reader import parse_options, read_log
+from podnet.controlplane.kubelet.server import portforward
 from podnet.controlplane.kubelet.server.channels import exit_status, success_status
-from podnet.controlplane.kubelet.server.streams import Session, open_socket, refuse
+from podnet.controlplane.kubelet.server.streams import MESSAGE_MAX, Session, open_socket, refuse
 
 if TYPE_CHECKING:
     from podnet.controlplane.kubelet.pod_dispatch import PodDispatch
@@ -72,6 +74,7 @@ class KubeletServer:
         for path, handler in (("exec", self._exec), ("attach", self._attach)):
             app.router.add_get(f"/{path}/{{namespace}}/{{pod}}/{{container}}", handler)
             app.router.add_get(f"/{path}/{{namespace}}/{{pod}}/{{uid}}/{{container}}", handler)
+        app.router.add_get("/portForward/{namespace}/{pod}", self._port_forward)
         app.router.add_post("/run/{namespace}/{pod}/{container}", self._run)
         return app
 
@@ -165,6 +168,30 @@ class KubeletServer:
         await Session(socket, process, outcome, tty=status.config.tty, kill=False).run()
         return socket
 
+    async def _port_forward(self, request: web.Request) -> web.StreamResponse:
+        worker, name = self._pod_worker(request), request.match_info["pod"]
+        sandbox = worker.state.ready_sandbox
+        if sandbox is None:
+            raise not_found_text(f'pod "{name}" has no running sandbox')
+        try:
+            ports = portforward.parse_ports(request.query.getall("ports", []))
+        except ValueError as error:
+            raise bad_request(f"ports: {error}") from None
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        tunnel = portforward.TUNNEL in [word.strip() for word in offered.split(",")]
+        if not tunnel and not ports:
+            raise bad_request("you must specify at least one port")
+        socket = web.WebSocketResponse(
+            protocols=(portforward.TUNNEL, *portforward.CHANNELS), max_msg_size=MESSAGE_MAX, autoclose=True
+        )
+        await socket.prepare(request)
+        dial = functools.partial(portforward.dial_in, sandbox.netns)
+        if tunnel:
+            await portforward.Tunnel(socket, dial, name).run()
+        else:
+            await portforward.Channels(socket, dial, name, ports).run()
+        return socket
+
     async def _run(self, request: web.Request) -> web.Response:
         worker = self._worker(request)
         status = self._running(worker, request.match_info["container"])
@@ -181,13 +208,17 @@ class KubeletServer:
     # Finding things.
 
     def _worker(self, request: web.Request) -> PodWorker:
-        namespace, name = request.match_info["namespace"], request.match_info["pod"]
-        worker = self._dispatch.find(namespace, name)
-        if worker is None:
-            raise not_found("pods", name)
+        worker = self._pod_worker(request)
         container = request.match_info["container"]
         if pod_spec.container_named(worker.pod, container) is None:
-            raise bad_request(f"container {container} is not valid for pod {name}")
+            raise bad_request(f"container {container} is not valid for pod {request.match_info['pod']}")
+        return worker
+
+    def _pod_worker(self, request: web.Request) -> PodWorker:
+        name = request.match_info["pod"]
+        worker = self._dispatch.find(request.match_info["namespace"], name)
+        if worker is None:
+            raise not_found("pods", name)
         return worker
 
     def _running(self, worker: PodWorker, name: str) -> ContainerStatus:

@@ -202,7 +202,7 @@ async def test_unknown_body_types(wire: Wire, content_type: str) -> None:
     assert "application/vnd.kubernetes.protobuf" in answer.message
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/apply-patch+yaml", "x/y"])
+@pytest.mark.parametrize("content_type", ["application/json", "application/apply-patch+cbor", "x/y"])
 async def test_unknown_patch_types_list_the_known(wire: Wire, content_type: str) -> None:
     await wire("POST", f"{NS}/configmaps", config_map())
     answer = await wire("PATCH", f"{NS}/configmaps/a", b"{}", content_type)

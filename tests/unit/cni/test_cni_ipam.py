@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -176,19 +178,33 @@ def test_a_file_that_is_no_database_is_an_error_not_a_fresh_start(tmp_path):
     assert caught.value.code == 5
 
 
-def _reserve_many(directory: Path, worker: int, count: int) -> list[str]:
-    store = LeaseStore(directory)
-    pool = ranges("10.5.0.0/16")
-    given = [str(store.reserve("net", f"w{worker}-{n}", "eth0", [pool])[0].address.ip) for n in range(count)]
-    store.close()
-    return given
+RESERVE_MANY = """
+import sys
+from pathlib import Path
+from podnet.cni.ipam import parse_range
+from podnet.cni.store import LeaseStore
+
+store = LeaseStore(Path(sys.argv[1]))
+pool = (parse_range({"subnet": "10.5.0.0/16"}, "r"),)
+for n in range(25):
+    print(store.reserve("net", f"w{sys.argv[2]}-{n}", "eth0", [pool])[0].address.ip)
+store.close()
+"""
 
 
 def test_no_duplicate_among_processes(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(4) as pool:
-        lists = pool.starmap(_reserve_many, [(tmp_path, worker, 25) for worker in range(4)])
-    given = [address for addresses in lists for address in addresses]
+    root = str(Path(__file__).resolve().parents[3])
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RESERVE_MANY, str(tmp_path), str(worker)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        for worker in range(4)
+    ]
+    given = [line for worker in workers for line in worker.communicate(timeout=60)[0].split()]
+    assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
     assert len(given) == len(set(given)) == 100
 
 

@@ -237,7 +237,11 @@ def test_installing_again_replaces_the_files(installed):
     install_cni(installed, network_name="other", launcher="python")
     assert (installed.cni_bin_dir / "podnet-bridge").stat().st_ino != before
     assert json.loads((installed.cni_conf_dir / "10-podnet.conflist").read_text())["name"] == "other"
-    assert sorted(path.name for path in installed.cni_bin_dir.iterdir()) == [".podnet-bridge", "podnet-bridge"]
+    assert sorted(path.name for path in installed.cni_bin_dir.iterdir()) == [
+        ".podnet-bridge",
+        "podnet-bridge",
+        "podnet-portmap",
+    ]
 
 
 def test_without_a_compiler_the_shim_is_installed(tmp_path, monkeypatch):

@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
-from podnet.controlplane.controllers.endpointslice.plan import (
-    Backend,
-    desired_backend,
-    desired_endpoints,
-    plan_slices,
-    resolve_ports,
-)
+from podnet.controlplane.controllers.endpointslice.endpoints import desired_endpoints
+from podnet.controlplane.controllers.endpointslice.layout import owned_by_service, plan_slices
+from podnet.controlplane.controllers.endpointslice.plan import Backend, desired_backend, resolve_ports
 
 Object = dict[str, Any]
 
@@ -127,7 +123,7 @@ def test_endpoints_group_by_ports_and_readiness_and_leave_out_the_dying() -> Non
 
 
 def test_the_slice_says_whose_it_is() -> None:
-    (body,) = plan_slices(service(clusterIP="None"), "IPv4", [], []).create
+    (body,) = plan_slices(owned_by_service(service(clusterIP="None")), "IPv4", [], []).create
     assert body["metadata"]["labels"] == {
         "team": "a",
         "kubernetes.io/service-name": "web",
@@ -157,7 +153,7 @@ def test_slices_always_hold_just_the_backends_and_settle(states: list[dict[int, 
     serial = 0
     for state in states:
         backends = [backend(number, ready, port) for number, (ready, port) in state.items()]
-        changes = plan_slices(service(), "IPv4", backends, [*slices.values()])
+        changes = plan_slices(owned_by_service(service()), "IPv4", backends, [*slices.values()])
         for body in changes.delete:
             del slices[meta.name(body)]
         for body in changes.update:
@@ -174,18 +170,18 @@ def test_slices_always_hold_just_the_backends_and_settle(states: list[dict[int, 
         assert sorted(held) == sorted((str(number), ready, port) for number, (ready, port) in state.items())
         assert all(len(found["endpoints"]) <= 100 for found in slices.values())
         assert len(slices) >= 1
-        again = plan_slices(service(), "IPv4", backends, [*slices.values()])
+        again = plan_slices(owned_by_service(service()), "IPv4", backends, [*slices.values()])
         assert (again.create, again.update, again.delete) == ((), (), ())
 
 
 def test_one_change_rewrites_one_slice() -> None:
     backends = [backend(number) for number in range(150)]
     slices = []
-    for index, body in enumerate(plan_slices(service(), "IPv4", backends, []).create):
+    for index, body in enumerate(plan_slices(owned_by_service(service()), "IPv4", backends, []).create):
         slices.append({**body, "metadata": {**body["metadata"], "name": str(index)}})
     assert [len(found["endpoints"]) for found in slices] == [100, 50]
     backends[120] = backend(120, ready=False)
-    changes = plan_slices(service(), "IPv4", backends, slices)
+    changes = plan_slices(owned_by_service(service()), "IPv4", backends, slices)
     assert [meta.name(found) for found in changes.update] == ["1"]
     assert not changes.create
     assert not changes.delete

@@ -17,7 +17,7 @@ _PACKAGE = "podnet.controlplane.kubelet.images.programs"
 # program → its module here; each module has main(argv) -> exit code.
 PROGRAMS = {
     "agnhost": "agnhost",
-    "coredns": "reserved",
+    "coredns": "coredns",
     "curl": "curl",
     "docker-entrypoint": "docker_entrypoint",
     "echo-basic": "echo_basic",

@@ -1,0 +1,105 @@
+"""Tracked connections of a namespace: look at them, and forget some.
+
+A rule that translates addresses is asked once per flow. A UDP client that keeps its port keeps its flow, too, so after
+a rule changed its entry must go for the next datagram to meet the new one. TCP ends by itself and is left alone.
+
+    dump CT_GET ─▶ Flow, for whom it may concern ─▶ CT_DELETE of the tuple and zone of those that are to go
+
+Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from podnet.topology.kernel import KernelError, Netns
+from podnet.topology.linux import netlink as nl
+from podnet.topology.linux.rtnetlink import RouteSocket
+
+NETLINK_NETFILTER = 12
+_GET, _DELETE = 0x101, 0x102
+_NFGENMSG = struct.Struct("!BBH")
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID, _CTA_ZONE = 1, 2, 12, 18
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
+_CTA_IP_V4_SRC, _CTA_IP_V4_DST = 1, 2
+_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
+
+UDP = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One tracked IPv4 connection: as the client sent it, and who answers."""
+
+    protocol: int
+    source: IPv4Address
+    source_port: int
+    destination: IPv4Address
+    destination_port: int
+    reply_source: IPv4Address
+    reply_source_port: int
+
+
+def flows(netns: Netns) -> list[Flow]:
+    """Every IPv4 connection that the kernel tracks there."""
+    with RouteSocket(netns, NETLINK_NETFILTER) as sock:
+        return [flow for flow, _ in _dump(sock)]
+
+
+def forget_flows(netns: Netns, is_stale: Callable[[Flow], bool]) -> int:
+    """Delete the entries that `is_stale` picks; how many went. One that is gone already is as good."""
+    deleted = 0
+    with RouteSocket(netns, NETLINK_NETFILTER) as sock:
+        for flow, body in _dump(sock):
+            if not is_stale(flow):
+                continue
+            try:
+                sock.request(nl.message(_DELETE, nl.NLM_F_ACK, _head(), body))
+            except KernelError as error:
+                if not error.is_not_found:
+                    raise
+            else:
+                deleted += 1
+    return deleted
+
+
+def _head() -> bytes:
+    return _NFGENMSG.pack(nl.AF_INET, 0, 0)
+
+
+def _dump(sock: RouteSocket) -> list[tuple[Flow, bytes]]:
+    """Each flow, and the attributes that name it for a deletion."""
+    found = []
+    for body in sock.dump(_GET, _head()):
+        attributes = nl.attributes(body, _NFGENMSG.size)
+        flow = parse_flow(attributes)
+        if flow is None:
+            continue
+        kept = [nl.attr(_CTA_TUPLE_ORIG | nl.NLA_F_NESTED, attributes[_CTA_TUPLE_ORIG])]
+        kept += [nl.attr(kind, attributes[kind]) for kind in (_CTA_ZONE, _CTA_ID) if kind in attributes]
+        found.append((flow, b"".join(kept)))
+    return found
+
+
+def parse_flow(attributes: dict[int, bytes]) -> Flow | None:
+    """A flow of one entry's attributes; None when it is not IPv4 or its protocol has no ports."""
+    original = _tuple(attributes.get(_CTA_TUPLE_ORIG, b""))
+    reply = _tuple(attributes.get(_CTA_TUPLE_REPLY, b""))
+    if original is None or reply is None:
+        return None
+    protocol, source, source_port, destination, destination_port = original
+    return Flow(protocol, source, source_port, destination, destination_port, reply[1], reply[2])
+
+
+def _tuple(value: bytes) -> tuple[int, IPv4Address, int, IPv4Address, int] | None:
+    parts = nl.attributes(value)
+    address, proto = nl.attributes(parts.get(_CTA_TUPLE_IP, b"")), nl.attributes(parts.get(_CTA_TUPLE_PROTO, b""))
+    wanted = (_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT)
+    if _CTA_IP_V4_SRC not in address or any(kind not in proto for kind in wanted):
+        return None
+    ports = [int.from_bytes(proto[kind][:2], "big") for kind in wanted[1:]]
+    source, destination = IPv4Address(address[_CTA_IP_V4_SRC]), IPv4Address(address[_CTA_IP_V4_DST])
+    return proto[_CTA_PROTO_NUM][0], source, ports[0], destination, ports[1]
