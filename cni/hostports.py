@@ -27,7 +27,7 @@ TABLE = "podnet-hostports"
 ANY_ADDRESS = "0.0.0.0"
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _COMMENT_MAX = 120
-_UNSAFE = re.compile(r'[^\w./:@ -]')
+_UNSAFE = re.compile(r"[^\w./:@ -]")
 
 BASE = f"""\
 table ip {TABLE} {{
@@ -50,13 +50,19 @@ table ip {TABLE} {{
         meta l4proto {{ tcp, udp, sctp }} dnat ip to ip daddr . meta l4proto . th dport map @one
         meta l4proto {{ tcp, udp, sctp }} dnat ip to meta l4proto . th dport map @any
     }}
-    chain prerouting {{ fib daddr type local jump hostports }}
-    chain output {{ fib daddr type local jump hostports }}
+    chain prerouting {{
+        fib daddr type local jump hostports
+    }}
+    chain output {{
+        fib daddr type local jump hostports
+    }}
     chain postrouting {{
         ip saddr . ip daddr @pods masquerade comment "a pod reaches itself through its node"
         ip saddr 127.0.0.0/8 oifname != "lo" ct status dnat masquerade comment "the node reaches a pod through 127.0.0.1"
     }}
-    chain guard {{ iifname != "lo" ip daddr 127.0.0.0/8 drop }}
+    chain guard {{
+        iifname != "lo" ip daddr 127.0.0.0/8 drop
+    }}
 }}
 """
 """The table without its elements; running it again changes nothing."""

@@ -135,7 +135,9 @@ class Portmap:
     def _gc(self, network: str, body: Mapping[str, Any]) -> None:
         valid = valid_attachments(body)
         if valid is None:
-            raise CNIError(INVALID_NETWORK_CONFIG, "invalid network config: cni.dev/valid-attachments: is required for GC")
+            raise CNIError(
+                INVALID_NETWORK_CONFIG, "invalid network config: cni.dev/valid-attachments: is required for GC"
+            )
         failures = []
         for container_id, ifname in sorted(self._store.attachments(network) - valid):
             try:

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from podnet.cni.hostports import HostPort
 from podnet.cni.types import IO_FAILURE, CNIError
@@ -22,7 +23,10 @@ CREATE TABLE IF NOT EXISTS hostports (
     pod_port INTEGER NOT NULL, network TEXT NOT NULL, container_id TEXT NOT NULL, ifname TEXT NOT NULL,
     PRIMARY KEY (host_ip, protocol, host_port)) WITHOUT ROWID
 """
-_COLUMNS = "protocol, host_port, pod_ip, pod_port, host_ip"
+_OF_ONE = "FROM hostports WHERE network = ? AND container_id = ? AND ifname = ?"
+_SELECT = f"SELECT protocol, host_port, pod_ip, pod_port, host_ip {_OF_ONE}"
+_DELETE = f"DELETE {_OF_ONE}"
+_HOLDERS = "SELECT DISTINCT container_id, ifname FROM hostports WHERE network = ?"
 
 
 class HostPortStore:
@@ -49,19 +53,17 @@ class HostPortStore:
 
     def ports(self, network: str, container_id: str, ifname: str) -> tuple[HostPort, ...]:
         """The ports of one attachment."""
-        where = "network = ? AND container_id = ? AND ifname = ?"
-        return tuple(HostPort(*row) for row in self._rows(_COLUMNS, where, (network, container_id, ifname)))
+        return tuple(HostPort(*row) for row in self._rows(_SELECT, (network, container_id, ifname)))
 
     def attachments(self, network: str) -> set[tuple[str, str]]:
         """(container ID, interface) of all that hold ports in a network."""
-        return {(row[0], row[1]) for row in self._rows("container_id, ifname", "network = ?", (network,))}
+        return {(row[0], row[1]) for row in self._rows(_HOLDERS, (network,))}
 
     def forget(self, network: str, container_id: str, ifname: str) -> None:
         """The attachment holds no port any more."""
         if self._is_there():
-            where = "network = ? AND container_id = ? AND ifname = ?"
             with self._database() as database:
-                database.execute(f"DELETE FROM hostports WHERE {where}", (network, container_id, ifname))
+                database.execute(_DELETE, (network, container_id, ifname))
 
     def clear(self) -> None:
         """Forget all: the node is a new one, its rules went with the old."""
@@ -72,11 +74,11 @@ class HostPortStore:
     def _is_there(self) -> bool:
         return self._connection is not None or self._path.exists()
 
-    def _rows(self, columns: str, where: str, values: tuple[str, ...]) -> list[tuple[str, ...]]:
+    def _rows(self, query: str, values: tuple[str, ...]) -> list[Any]:
         if not self._is_there():
             return []
         with self._database() as database:
-            return database.execute(f"SELECT {columns} FROM hostports WHERE {where}", values).fetchall()
+            return database.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:

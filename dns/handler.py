@@ -217,7 +217,7 @@ class Plugin:
     transparent: ClassVar[bool] = False
     """True where neither question nor answer is changed by this plugin for anybody: `prepare` of those below counts."""
 
-    def prepare(self, question: bytes) -> WireAnswer | None:
+    def prepare(self, question: bytes) -> WireAnswer | None:  # noqa: ARG002 - most have nothing prepared
         """The answer for a question given as lower-case wire bytes (name, type, class), or None: ask `serve`.
 
         Only for answers which every client gets; always the same as what `serve` says."""

@@ -81,7 +81,7 @@ class Instance:
 
     def served(self, what: Served) -> None:
         """Tell the plugins that count; an answer of no block is told to those of the first that has any."""
-        for plugin in self._observers.get(what.zone) or self._observers.get("", ()):
+        for plugin in self._observers.get(what.zone) or self._observers.get("") or ():
             plugin.served(what)
 
     async def resolve(self, request: Request) -> Response:

@@ -382,7 +382,7 @@ def ttl_offsets(data: bytes) -> list[int]:
     offset = HEADER.size
     for _ in range(questions):
         offset = decode_name(data, offset)[1] + 4
-    found = []
+    found: list[int] = []
     while offset < len(data) and len(found) < sum(counts):
         offset = decode_name(data, offset)[1]
         rtype, _, _, length = _RECORD_TAIL.unpack_from(data, offset)

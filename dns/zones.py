@@ -24,6 +24,9 @@ class Fallthrough:
         return longest_match(name, self.zones) is not None
 
 
+NO_FALLTHROUGH = Fallthrough()
+
+
 def parse_fallthrough(line: Directive, setup: Setup) -> Fallthrough:
     """`fallthrough [ZONES...]`: without zones it is for all names."""
     return Fallthrough(setup.zones_of(line.args) if line.args else (".",))

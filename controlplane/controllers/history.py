@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.controllers.deployment.revision import annotations_of
 from podnet.controlplane.controllers.deployment.template import same_template, template_hash
 
 REVISION_HASH = "controller-revision-hash"
@@ -64,8 +65,8 @@ def desired_revision(owner: Object, number: int, hash_label: str) -> Object:
         "labels": {**(template["metadata"].get("labels") or {}), hash_label: digest},
         "ownerReferences": [meta.controller_reference(owner)],
     }
-    if meta.annotations(owner):
-        metadata["annotations"] = dict(meta.annotations(owner))
+    if annotations_of(owner):
+        metadata["annotations"] = dict(annotations_of(owner))
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",

@@ -23,7 +23,7 @@ from podnet.controlplane.kubelet.hosts import render_hosts, sandbox_hostname
 from podnet.controlplane.kubelet.lane import wait_unbroken
 from podnet.controlplane.kubelet.mounts import container_mounts, write_etc_files
 from podnet.controlplane.kubelet.pod_actions import ContainerStart, StartFailure
-from podnet.controlplane.kubelet.resolv import pod_resolv_conf
+from podnet.controlplane.kubelet.resolv import MISSING_CLUSTER_DNS, pod_resolv_conf, wants_cluster_dns
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 
 CONFIG_RETRY_REASONS = frozenset({"CreateContainerConfigError", "ErrImageNeverPull"})
@@ -116,7 +116,10 @@ class ContainerStarter:
     def _write_etc(self, pod: Object, ips: tuple[str, ...], pod_dir: Path) -> None:
         context = self._context
         domain = context.config.cluster_domain
-        resolv, limits = pod_resolv_conf(pod, context.node_resolv, (context.config.cluster_dns,), domain)
+        cluster_dns = (context.config.cluster_dns,) if context.config.cluster_dns else ()
+        if wants_cluster_dns(pod) and not cluster_dns:
+            context.recorder.event(pod, "Warning", "MissingClusterDNS", MISSING_CLUSTER_DNS)
+        resolv, limits = pod_resolv_conf(pod, context.node_resolv, cluster_dns, domain)
         for message in limits:
             context.recorder.event(pod, "Warning", "DNSConfigForming", message)
         hostname = sandbox_hostname(pod, domain, context.names.node_hostname)

@@ -15,6 +15,11 @@ from podnet.controlplane.kubelet import pod_spec
 NAMESERVERS_MAX = 3
 SEARCHES_MAX = 32
 SEARCH_CHARACTERS_MAX = 2048
+SEARCH_DOMAIN_MAX = 253
+MISSING_CLUSTER_DNS = (
+    'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
+    'Falling back to "Default" policy.'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +74,17 @@ def pod_resolv_conf(
     return _limit(dns)
 
 
-def _by_policy(pod: Object, node: ResolvConf, cluster_dns: tuple[str, ...], cluster_domain: str) -> ResolvConf:
+def wants_cluster_dns(pod: Object) -> bool:
+    """Whether the pod's policy means the cluster's name server."""
     policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
-    if policy == "None":
-        return ResolvConf()
     # ClusterFirst means the cluster's DNS only for a pod with a network of its own.
-    in_cluster = policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not pod_spec.host_network(pod))
-    if not in_cluster or not cluster_dns:
+    return policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not pod_spec.host_network(pod))
+
+
+def _by_policy(pod: Object, node: ResolvConf, cluster_dns: tuple[str, ...], cluster_domain: str) -> ResolvConf:
+    if pod["spec"].get("dnsPolicy") == "None":
+        return ResolvConf()
+    if not wants_cluster_dns(pod) or not cluster_dns:
         return node
     namespace = pod_spec.namespace_of(pod)
     searches = (f"{namespace}.svc.{cluster_domain}", f"svc.{cluster_domain}", cluster_domain)
@@ -106,7 +115,9 @@ def _limit(dns: ResolvConf) -> tuple[ResolvConf, list[str]]:
         )
     kept: list[str] = []
     length = 0
-    for search in searches[:SEARCHES_MAX]:
+    # A domain that is longer than any name makes no name: it is left out, the rest stays.
+    possible = [search for search in searches if len(search.rstrip(".")) <= SEARCH_DOMAIN_MAX]
+    for search in possible[:SEARCHES_MAX]:
         length += len(search) + (1 if kept else 0)
         if length > SEARCH_CHARACTERS_MAX:
             break

@@ -54,8 +54,15 @@ class Acl(Plugin):
         """Count decisions."""
         labels = ("server", "zone", "view")
         self._counters = {
-            action: runtime.metrics.counter(f"coredns_acl_{word}_requests_total", f"Counter of DNS requests being {word}.", labels)
-            for action, word in {"allow": "allowed", "block": "blocked", "filter": "filtered", "drop": "dropped"}.items()
+            action: runtime.metrics.counter(
+                f"coredns_acl_{word}_requests_total", f"Counter of DNS requests being {word}.", labels
+            )
+            for action, word in {
+                "allow": "allowed",
+                "block": "blocked",
+                "filter": "filtered",
+                "drop": "dropped",
+            }.items()
         }
 
     async def serve(self, request: Request, next_: Handler) -> Response:

@@ -24,7 +24,9 @@ class Any(Plugin):
         """HINFO for ANY."""
         if request.qtype != ANY_:
             return await next_(request)
-        return Response(reply(request.message, answers=[record(request.qname, TTL, Raw(_HINFO), rtype=HINFO_)]), Reuse())
+        return Response(
+            reply(request.message, answers=[record(request.qname, TTL, Raw(_HINFO), rtype=HINFO_)]), Reuse()
+        )
 
 
 def setup(setup: Setup) -> Sequence[Plugin]:

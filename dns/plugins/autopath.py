@@ -46,7 +46,9 @@ class Autopath(Plugin):
             return
         provider = runtime.siblings.get(self._provider_name.text[1:])
         if not isinstance(provider, SearchPaths):
-            raise ConfigError(f"autopath: {self._provider_name.text} is no provider of search paths here", self._provider_name)
+            raise ConfigError(
+                f"autopath: {self._provider_name.text} is no provider of search paths here", self._provider_name
+            )
         self._provider = provider
 
     async def serve(self, request: Request, next_: Handler) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from podnet.dns.config import Directive, Setup, parse_duration, parse_number
 
@@ -56,7 +57,9 @@ def _capacity(line: Directive, options: CacheOptions, _setup: Setup) -> CacheOpt
         raise line.error(f"{line.name} needs CAPACITY [TTL] [MINTTL]")
     names = (f"{line.name}_capacity", f"{line.name}_ttl", f"{line.name}_min_ttl")
     lows = (1, 1, 0)
-    values = {name: parse_number(arg, low, MAX_TTL) for name, arg, low in zip(names, line.args, lows, strict=False)}
+    values: dict[str, Any] = {
+        name: parse_number(arg, low, MAX_TTL) for name, arg, low in zip(names, line.args, lows, strict=False)
+    }
     return replace(options, **values)
 
 
@@ -101,7 +104,8 @@ def _disable(line: Directive, options: CacheOptions, setup: Setup) -> CacheOptio
     if not line.args or line.words[0] not in {"success", "denial"}:
         raise line.error("disable needs `success` or `denial`")
     zones = setup.zones_of(line.args[1:]) if len(line.args) > 1 else (".",)
-    return replace(options, **{f"{line.words[0]}_disabled": zones})
+    value: dict[str, Any] = {f"{line.words[0]}_disabled": zones}
+    return replace(options, **value)
 
 
 def _keepttl(line: Directive, options: CacheOptions, _setup: Setup) -> CacheOptions:

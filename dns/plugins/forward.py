@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from podnet.dns.config import Directive, Setup, Token, longest_match, parse_duration, parse_number
 from podnet.dns.handler import Handler, Plugin, Request, Response, Runtime, failure
@@ -131,6 +132,8 @@ class Forward(Plugin):
 
     async def _forward(self, request: Request) -> Response:
         options = self.options
+        if not self.upstreams:
+            return failure(request, "no name server to forward to")
         order = self.order()
         up = [each for each in order if not each.down(options.max_fails)]
         if not up:
@@ -227,10 +230,8 @@ def _addresses(arg: Token, setup: Setup) -> list[tuple[str, int]]:
         raise Directive(arg).error(f"not an IP address or file: '{arg.text}'") from error
     words = [line.split("#")[0].split(";")[0].split() for line in lines]
     servers = [each[1] for each in words if len(each) >= 2 and each[0] == "nameserver"]
-    found = [address for each in servers if (address := _address(each.partition("%")[0])) is not None]
-    if not found:
-        raise Directive(arg).error(f"no nameservers found in '{arg.text}'")
-    return found
+    # None at all is right for a closed room, where CoreDNS would not start: names outside are then SERVFAIL at once.
+    return [address for each in servers if (address := _address(each.partition("%")[0])) is not None]
 
 
 def _address(text: str) -> tuple[str, int] | None:
@@ -256,7 +257,8 @@ def _flag(line: Directive, options: ForwardOptions, _setup: Setup) -> ForwardOpt
     if line.args:
         raise line.error(f"{line.name} takes no arguments")
     name = {"failfast_all_unhealthy_upstreams": "failfast"}.get(line.name, line.name)
-    return replace(options, **{name: True})
+    value: dict[str, Any] = {name: True}
+    return replace(options, **value)
 
 
 def _except(line: Directive, options: ForwardOptions, setup: Setup) -> ForwardOptions:

@@ -17,7 +17,7 @@ from pathlib import Path
 from podnet.dns.config import Directive, Setup, longest_match, parse_duration, parse_number
 from podnet.dns.handler import Address, Handler, Plugin, Request, Response, Reuse, Runtime, Validity, failure
 from podnet.dns.message import A_, AAAA, AAAA_, PTR, PTR_, A, Rdata, fqdn, record, reply
-from podnet.dns.zones import Fallthrough, parse_fallthrough, reversed_address
+from podnet.dns.zones import NO_FALLTHROUGH, Fallthrough, parse_fallthrough, reversed_address
 
 log = logging.getLogger("plugin/hosts")
 
@@ -69,7 +69,7 @@ class HostsOptions:
     ttl: int = DEFAULT_TTL
     reverse: bool = True
     reload_s: float = RELOAD_INTERVAL_S
-    fallthrough: Fallthrough = Fallthrough()
+    fallthrough: Fallthrough = NO_FALLTHROUGH
 
 
 class Hosts(Plugin):

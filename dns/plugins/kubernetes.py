@@ -30,7 +30,7 @@ from podnet.dns.handler import (
 from podnet.dns.kubernetes.feed import ApiFeed, Feed
 from podnet.dns.kubernetes.grants import Grants
 from podnet.dns.kubernetes.options import KubernetesOptions, parse_options
-from podnet.dns.kubernetes.own_addresses import observe_own_addresses
+from podnet.dns.kubernetes.surroundings import observe_own_addresses, observe_searches
 from podnet.dns.message import (
     A_,
     AAAA_,
@@ -86,6 +86,7 @@ class Kubernetes(Plugin):
         self._imports: Zone | None = None  # the zone of `multicluster`, from ServiceImports
         self._grants = Grants()
         self._addresses: tuple[str, ...] = ()
+        self._host_searches: tuple[str, ...] = ()
         self._runtime: Runtime | None = None
         # The longest first. Reverse zones, imported names and the root take the slow path.
         zones = sorted(options.zones, key=len, reverse=True)
@@ -98,6 +99,8 @@ class Kubernetes(Plugin):
         self._runtime = runtime
         listening = [host for host, _ in runtime.listening if not _is_wildcard(host)]
         self._addresses = tuple(listening) or observe_own_addresses()
+        # A ClusterFirst pod has the node's search domains behind the cluster's; this pod (Default) has just those.
+        self._host_searches = observe_searches()
         await self._feed.start(runtime.spawn, self.swap, self._options.startup_timeout_s)
 
     async def stop(self) -> None:
@@ -114,13 +117,14 @@ class Kubernetes(Plugin):
         self._zone, self._imports = zone, imports
 
     def search_path(self, client: Address) -> list[str] | None:
-        """What a pod's resolver appends to a short name; None for a client that is no pod we know (`pods verified`)."""
+        """What a pod's resolver appends to a name, at last nothing; None for a client that is no pod we know (which
+        needs `pods verified`)."""
         zone = self._zone
         namespace = zone.namespace_of(str(client)) if zone is not None else ""
         if not namespace:
             return None
         primary = self._options.primary
-        return [join(f"{namespace}.svc", primary), join("svc", primary), primary]
+        return [join(f"{namespace}.svc", primary), join("svc", primary), primary, *self._host_searches, ""]
 
     # --- answering --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from podnet.dns.config import Setup, longest_match
 from podnet.dns.handler import Handler, Plugin, Request, Response, Reuse, Runtime
-from podnet.dns.message import A, A_, AAAA, AAAA_, NS, NS_, PTR, PTR_, SOA, SOA_, Rdata, record, reply
+from podnet.dns.message import A_, AAAA, AAAA_, NS, NS_, PTR, PTR_, SOA, SOA_, A, Rdata, record, reply
 
 TTL = 604800
 ZONES = ("localhost.", "0.in-addr.arpa.", "127.in-addr.arpa.", "255.in-addr.arpa.")

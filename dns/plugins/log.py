@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from podnet.dns.config import Directive, Setup, is_zone
@@ -21,9 +21,7 @@ from podnet.dns.wire import WireError, encode
 
 log = logging.getLogger("plugin/log")
 
-COMMON = (
-    '{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}'
-)
+COMMON = '{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}'
 COMBINED = COMMON + ' "{>opcode}"'
 CLASSES = frozenset({"success", "denial", "error", "all"})
 _FIELD = re.compile(r"\{([>a-z]+)\}")
@@ -75,7 +73,7 @@ def format_line(text: str, request: Request, response: Response, seconds: float)
     answer = response.message
     edns = message.edns
     host = str(request.client) if request.client.version == 4 else f"[{request.client}]"
-    values = {
+    values: dict[str, Callable[[], str]] = {
         "type": lambda: type_name(request.qtype),
         "name": lambda: request.qname,
         "class": lambda: class_name(request.qclass),
@@ -94,7 +92,7 @@ def format_line(text: str, request: Request, response: Response, seconds: float)
         ">bufsize": lambda: str(edns.payload if edns else 512),
     }
     text = text.replace("{common}", COMMON).replace("{combined}", COMBINED)
-    return _FIELD.sub(lambda found: values.get(found[1], lambda: found[0])(), text)
+    return _FIELD.sub(lambda found: values[found[1]]() if found[1] in values else found[0], text)
 
 
 def flags(message: Message) -> str:

@@ -50,7 +50,7 @@ class Loop(Plugin):
             if self.seen > MAX_SEEN and self._runtime is not None and self._runtime.stop is not None:
                 self.watching = False
                 reason = (
-                    f'plugin/loop: Loop ({request.client}:{request.client_port} -> :{request.local_port}) detected for zone '
+                    f"plugin/loop: Loop ({request.client}:{request.client_port} -> :{request.local_port}) detected for zone "
                     f'"{self.zone}", see https://coredns.io/plugins/loop#troubleshooting. Query: "HINFO {self.qname}"'
                 )
                 log.critical("%s", reason)

@@ -64,19 +64,25 @@ class Prometheus(Plugin):
             "coredns_dns_response_size_bytes", "Size of the returned response in bytes.", common, SIZE_BUCKETS
         )
         self._do = metrics.counter(
-            "coredns_dns_do_requests_total", "Counter of DNS requests with DO bit set per zone.", ("server", "zone", "view")
+            "coredns_dns_do_requests_total",
+            "Counter of DNS requests with DO bit set per zone.",
+            ("server", "zone", "view"),
         )
         build = metrics.gauge(
             "coredns_build_info", "A metric with a constant '1' value.", ("version", "revision", "goversion")
         )
         build.set(1, VERSION, "podnet", f"python{platform.python_version()}")
         enabled = metrics.gauge(
-            "coredns_plugin_enabled", "A metric that indicates whether a plugin is enabled.", ("server", "zone", "view", "name")
+            "coredns_plugin_enabled",
+            "A metric that indicates whether a plugin is enabled.",
+            ("server", "zone", "view", "name"),
         )
         for zone in self._zones:
             for name in runtime.siblings:
                 enabled.set(1, self._server, zone, "", name)
-        self._end = await runtime.http.serve(*self.address, "/metrics", lambda: Page(200, metrics.expose(), CONTENT_TYPE))
+        self._end = await runtime.http.serve(
+            *self.address, "/metrics", lambda: Page(200, metrics.expose(), CONTENT_TYPE)
+        )
 
     async def stop(self) -> None:
         """No page any more."""

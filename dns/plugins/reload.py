@@ -28,9 +28,7 @@ class Reload(Plugin):
 
     name = "reload"
 
-    def __init__(
-        self, corefile: Path | None, environ: Mapping[str, str], interval_s: float, jitter_s: float
-    ) -> None:
+    def __init__(self, corefile: Path | None, environ: Mapping[str, str], interval_s: float, jitter_s: float) -> None:
         self._corefile = corefile
         self._environ = environ
         self.interval_s, self.jitter_s = interval_s, min(jitter_s, interval_s / 2)
@@ -38,9 +36,13 @@ class Reload(Plugin):
 
     async def start(self, runtime: Runtime) -> None:
         """Watch, and count what could not be loaded."""
-        failed = runtime.metrics.counter("coredns_reload_failed_total", "Counter of the number of failed reload attempts.")
+        failed = runtime.metrics.counter(
+            "coredns_reload_failed_total", "Counter of the number of failed reload attempts."
+        )
         failed.add(amount=0)
-        version = runtime.metrics.gauge("coredns_reload_version_info", "A metric with a constant '1' value.", ("hash", "value"))
+        version = runtime.metrics.gauge(
+            "coredns_reload_version_info", "A metric with a constant '1' value.", ("hash", "value")
+        )
         version.values.clear()
         version.set(1, "sha512", self._digest)
         if self._corefile is None or self.interval_s == 0 or runtime.reload is None:
@@ -72,7 +74,10 @@ def digest(corefile: Path | None, environ: Mapping[str, str]) -> str:
         return "unreadable"
     try:
         text = repr(
-            [([key.text for key in block.keys], _plain(block.directives)) for block in parse_corefile(text, str(corefile), environ)]
+            [
+                ([key.text for key in block.keys], _plain(block.directives))
+                for block in parse_corefile(text, str(corefile), environ)
+            ]
         )
     except ConfigError as error:
         text = f"{error}\n{text}"

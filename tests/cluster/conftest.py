@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,33 +116,28 @@ def need_kubectl():
 
 
 @pytest.fixture(scope="session")
-def boot_cluster(tmp_path_factory):
-    """A function that boots clusters; all are taken down at the end of the session."""
+def boot_cluster():
+    """A function that boots clusters; all are taken down at the end of the session.
+
+    Their directories are not pytest's own, since those only its user may enter.
+    """
     booted: list[Booted] = []
 
     def boot(*words, uid: int | None = None, name: str = "") -> Booted:
         need_kubectl()
-        number = next(COUNTER)
-        home = Path(os.path.realpath(tmp_path_factory.mktemp(f"home{number}")))
-        cluster = Booted(name or f"t{os.getpid()}-{number}", home, os.geteuid() if uid is None else uid)
+        home = Path(tempfile.mkdtemp(prefix="podnet-test-", dir="/tmp"))
+        cluster = Booted(name or f"t{os.getpid()}-{next(COUNTER)}", home, os.geteuid() if uid is None else uid)
         (home / "run").mkdir(mode=0o700)
         if cluster.uid != os.geteuid():
-            _make_reachable(home, cluster.uid)
+            for path in (home, home / "run"):
+                os.chown(path, cluster.uid, cluster.uid)
         booted.append(cluster)
         return cluster.up(*words)
 
     yield boot
     for cluster in booted:
         cluster.down()
-
-
-def _make_reachable(home: Path, uid: int) -> None:
-    for parent in home.parents:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o711)
-    home.chmod(0o755)
-    for path in (home, home / "run"):
-        os.chown(path, uid, uid)
+        shutil.rmtree(cluster.home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

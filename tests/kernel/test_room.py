@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,18 +33,17 @@ def wait_until(condition, timeout_s=10.0):
 
 
 @pytest.fixture(params=["as we are", "ordinary user"])
-def directory(request, tmp_path_factory):
-    """A directory for the room, and who runs it."""
-    path = Path(shutil.os.path.realpath(tmp_path_factory.mktemp("room")))
-    if request.param == "ordinary user":
-        if os.geteuid() != 0:
-            pytest.skip("this is an ordinary user already: the other parameter is this case")
-        if not shutil.which("setpriv"):
-            pytest.skip("setpriv is missing: apt install util-linux")
-        for parent in (path, *path.parents[:2]):
-            parent.chmod(parent.stat().st_mode | 0o711)
-        os.chown(path, ORDINARY_UID, ORDINARY_UID)
-    return path
+def directory(request):
+    """A directory for the room, and who runs it. Not pytest's own: that one only its user may enter."""
+    with tempfile.TemporaryDirectory(prefix="podnet-room-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        if request.param == "ordinary user":
+            if os.geteuid() != 0:
+                pytest.skip("this is an ordinary user already: the other parameter is this case")
+            if not shutil.which("setpriv"):
+                pytest.skip("setpriv is missing: apt install util-linux")
+            os.chown(path, ORDINARY_UID, ORDINARY_UID)
+        yield path
 
 
 @pytest.fixture

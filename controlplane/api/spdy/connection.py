@@ -26,7 +26,7 @@ _VERSION = 0x8003
 _ID = 0x7FFFFFFF
 
 MAX_CONTROL = 64 * 1024
-MAX_DATA = 4 * 1024 * 1024
+MAX_DATA = 1024 * 1024
 MAX_STREAMS = 4096
 CHUNK = 32 * 1024
 """DATA frames are sent in pieces of this size, so that streams share a connection fairly."""

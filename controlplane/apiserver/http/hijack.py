@@ -1,7 +1,7 @@
 """Takes a connection out of HTTP's hands: what comes after a 101 is bytes, whatever they mean.
 
     async with hijacked(request) as (reader, writer): ...
-    raise HijackEndedError          # there is no response left to write
+    return HijackedResponse()          # there is nothing left to say in HTTP
 
 The rule: aiohttp's own protocol object is told that the connection is gone only when the block is over, because that
 cancels the handler; so bytes which a client sent before it left are still read.
@@ -20,8 +20,12 @@ BUFFER = 256 * 1024
 COPY_MAX = 64 * 1024
 
 
-class HijackEndedError(ConnectionError):
-    """The request was answered with bytes of another protocol; there is nothing more to say in HTTP."""
+class HijackedResponse(web.StreamResponse):
+    """What a handler returns when the request was answered with bytes of another protocol: nothing is written."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002 - overridden
+        """Tell aiohttp that there is no connection to write to any more, which is no error to it."""
+        raise ConnectionResetError("the connection was taken over")
 
 
 class _Hijacked(asyncio.StreamReaderProtocol):

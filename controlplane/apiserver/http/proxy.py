@@ -12,20 +12,20 @@ Source: pkg/registry/core/{pod,service,node} ResourceLocation; apimachinery pkg/
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from podnet.controlplane.api.errors import bad_request, not_found, service_unavailable
+from podnet.controlplane.api.errors import StatusError, bad_request, not_found, service_unavailable
 from podnet.controlplane.api.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from podnet.controlplane.api.types import Object
-from podnet.controlplane.apiserver.http.hijack import HijackEndedError, hijacked, splice
+from podnet.controlplane.apiserver.http.hijack import HijackedResponse, hijacked, splice
 from podnet.controlplane.apiserver.http.paths import Target
 from podnet.controlplane.apiserver.http.streams import KubeletStreams
 from podnet.controlplane.apiserver.registry import Registry
@@ -220,7 +220,7 @@ class ResourceProxy:
                 await splice(client, (reader, writer))
         finally:
             writer.close()
-        raise HijackEndedError("the upgraded connection has ended")
+        return HijackedResponse()
 
 
 def split_path(raw_path: str, *, namespaced: bool) -> tuple[str, str | None, str]:
@@ -284,13 +284,10 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-def _unreachable(backend: Backend, error: BaseException) -> Any:
-    if isinstance(error, TimeoutError):
-        detail = "i/o timeout"
+def _unreachable(backend: Backend, error: BaseException) -> StatusError:
+    number = getattr(getattr(error, "os_error", error), "errno", None)
+    if number:
+        detail = f"connect: {os.strerror(abs(number)).lower()}"
     else:
-        cause = getattr(error, "os_error", error)
-        detail = f"connect: {str(getattr(cause, 'strerror', None) or cause).lower()}"
-    for known in ("connection refused", "no route to host", "network is unreachable"):
-        if known in detail:
-            detail = f"connect: {known}"
+        detail = "i/o timeout" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return service_unavailable(f"error trying to reach service: dial tcp {backend.host}:{backend.port}: {detail}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 
 import aiohttp
 import orjson
@@ -19,7 +20,7 @@ from aiohttp import WSMsgType, web
 
 from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.spdy import Connection, Data, SPDYError, StreamOpened, StreamReset
-from podnet.controlplane.apiserver.http.hijack import COPY_MAX, HijackEndedError, hijacked
+from podnet.controlplane.apiserver.http.hijack import COPY_MAX, HijackedResponse, hijacked
 
 PORT_FORWARD = ("portforward.k8s.io",)
 REMOTE_COMMAND = ("v4.channel.k8s.io", "v5.channel.k8s.io")
@@ -53,8 +54,10 @@ def _switching(protocol: str) -> bytes:
     return f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n{version}\r\n".encode()
 
 
-async def tunnel(request: web.BaseRequest, upstream: aiohttp.ClientWebSocketResponse, protocol: str) -> None:
-    """Carry SPDY bytes to the kubelet and back until either side ends. Always raises HijackEndedError."""
+async def tunnel(
+    request: web.BaseRequest, upstream: aiohttp.ClientWebSocketResponse, protocol: str
+) -> web.StreamResponse:
+    """Carry SPDY bytes to the kubelet and back until either side ends."""
     async with hijacked(request) as (reader, writer):
         writer.write(_switching(protocol))
 
@@ -69,18 +72,17 @@ async def tunnel(request: web.BaseRequest, upstream: aiohttp.ClientWebSocketResp
                     await writer.drain()
 
         await _until_either(upward(), downward())
-    raise HijackEndedError("the tunnel has ended")
+    return HijackedResponse()
 
 
 async def translate(
     request: web.BaseRequest, upstream: aiohttp.ClientWebSocketResponse, protocol: str, expected: frozenset[str]
-) -> None:
-    """Speak SPDY with the client and channels with the kubelet, once the expected streams are open. Always raises
-    HijackEndedError."""
+) -> web.StreamResponse:
+    """Speak SPDY with the client and channels with the kubelet, once the expected streams are open."""
     async with hijacked(request) as (reader, writer):
         writer.write(_switching(protocol))
         await _Translator(reader, writer, upstream, expected).run()
-    raise HijackEndedError("the command has ended")
+    return HijackedResponse()
 
 
 def expected_streams(parameters: list[tuple[str, str]]) -> frozenset[str]:
@@ -180,8 +182,8 @@ class _Translator:
             await self._writer.drain()
 
 
-async def _until_either(*copies: object) -> None:
-    tasks = [asyncio.ensure_future(copy) for copy in copies]  # type: ignore[arg-type]
+async def _until_either(*copies: Coroutine[None, None, None]) -> None:
+    tasks = [asyncio.create_task(copy) for copy in copies]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -141,7 +141,7 @@ class KubeletStreams:
             spoken = spdy.choose_stream_protocol(request, spdy.REMOTE_COMMAND)
             upstream = await self._dial(url, kubelet, PROTOCOLS[0])
             try:
-                await spdy.translate(request, upstream, spoken, spdy.expected_streams(parameters))
+                return await spdy.translate(request, upstream, spoken, spdy.expected_streams(parameters))
             finally:
                 await upstream.close()
         upstream = await self._dial(url, kubelet, protocol)
@@ -158,7 +158,7 @@ class KubeletStreams:
             spoken = spdy.choose_stream_protocol(request, spdy.PORT_FORWARD)
             upstream = await self._dial(kubelet.url(path, []), kubelet, TUNNEL)
             try:
-                await spdy.tunnel(request, upstream, spoken)
+                return await spdy.tunnel(request, upstream, spoken)
             finally:
                 await upstream.close()
         if upgrade != "websocket":

@@ -14,6 +14,7 @@ from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.node_selector import matches_required
 from podnet.controlplane.client.taints import find_untolerated
+from podnet.controlplane.controllers.deployment.revision import annotations_of
 from podnet.controlplane.controllers.history import REVISION_HASH
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
@@ -73,9 +74,9 @@ def node_of(pod: Object) -> str:
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(_REQUIRED) or {}
     for term in affinity.get("nodeSelectorTerms") or ():
         for requirement in term.get("matchFields") or ():
-            values = requirement.get("values") or ()
+            values: list[str] = requirement.get("values") or []
             if requirement.get("key") == "metadata.name" and requirement.get("operator") == "In" and len(values) == 1:
-                return str(values[0])
+                return values[0]
     return ""
 
 
@@ -98,7 +99,7 @@ def desired_pod(daemon_set: Object, node: str, revision_hash: str) -> Object:
     template = meta.deep_copy(daemon_set["spec"]["template"])
     metadata, spec = template.get("metadata") or {}, template["spec"]
     labels = {**(metadata.get("labels") or {}), REVISION_HASH: revision_hash}
-    generation = meta.annotations(daemon_set).get(TEMPLATE_GENERATION)
+    generation = annotations_of(daemon_set).get(TEMPLATE_GENERATION)
     if generation:
         labels["pod-template-generation"] = generation
     spec["tolerations"] = daemon_tolerations(spec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from podnet.controlplane.api import meta
 from podnet.controlplane.api.resources import ENDPOINTS, SERVICES
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.reconcile import DONE, Controller, Result

@@ -12,6 +12,7 @@ from typing import Any
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.timestamps import parse_time
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.controllers.deployment.revision import annotations_of
 from podnet.controlplane.controllers.pods import is_terminal, phase_of
 
 TRACKING = "batch.kubernetes.io/job-tracking"
@@ -22,19 +23,19 @@ MAX_HOSTNAME_LENGTH = 63
 
 
 def is_indexed(job: Object) -> bool:
-    """completionMode Indexed."""
+    """Its pods have numbers: completionMode Indexed."""
     return bool(job["spec"].get("completionMode") == "Indexed")
 
 
 def index_of(pod: Object) -> int | None:
     """The completion index, None when the pod has none."""
-    text = meta.annotations(pod).get(INDEX, "")
+    text = annotations_of(pod).get(INDEX, "")
     return int(text) if text.isdigit() else None
 
 
 def index_failures(pod: Object) -> int:
     """How often the pod's index had failed before this pod."""
-    text = meta.annotations(pod).get(INDEX_FAILURES, "0")
+    text = annotations_of(pod).get(INDEX_FAILURES, "0")
     return int(text) if text.isdigit() else 0
 
 

@@ -29,7 +29,7 @@ class View:
 
     @property
     def is_ordered(self) -> bool:
-        """podManagementPolicy OrderedReady."""
+        """One after the other: podManagementPolicy OrderedReady."""
         return bool(self.stateful_set["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady")
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.controllers.deployment.revision import annotations_of
 from podnet.controlplane.controllers.history import REVISION_HASH
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
@@ -93,8 +94,8 @@ def desired_claims(stateful_set: Object, ordinal: int) -> list[Object]:
             "namespace": meta.namespace(stateful_set),
             "labels": {**meta.labels(template), **labels},
         }
-        if meta.annotations(template):
-            metadata["annotations"] = dict(meta.annotations(template))
+        if annotations_of(template):
+            metadata["annotations"] = dict(annotations_of(template))
         if _deletes(stateful_set, "whenDeleted"):
             metadata["ownerReferences"] = [_set_reference(stateful_set)]
         spec = meta.deep_copy(template.get("spec") or {})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -79,7 +80,8 @@ async def _join(joined: _Joined, dial: Dial, pod: str) -> None:
     try:
         reader, writer = await dial(joined.port)
     except (OSError, TimeoutError) as error:
-        detail = "i/o timeout" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+        timed_out = isinstance(error, TimeoutError) and not error.errno
+        detail = "i/o timeout" if timed_out else os.strerror(error.errno or 0).lower()
         await joined.fail(
             f"error forwarding port {joined.port} to pod {pod}: failed to connect to localhost:{joined.port} inside the "
             f"pod's network namespace: dial tcp4 127.0.0.1:{joined.port}: connect: {detail}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import socket
-import subprocess
 import threading
 
 import pytest
 
 from podnet.cni.portmap import PORTMAP_TYPE
-from podnet.controlplane.kubelet.cri import PortMapping
-from podnet.controlplane.kubelet.libcni import CNIRuntime, PodInfo
 from podnet.topology.kernel import AddAddress, AddVeth, ReplaceRoute, Route, SetLink
 from podnet.topology.linux.conntrack import flows
 from podnet.topology.linux.syscalls import in_netns
@@ -28,8 +27,9 @@ class Answering:
             self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.udp.bind(("0.0.0.0", port))
         self.name = name
-        for work in (self._serve_tcp, self._serve_udp):
-            threading.Thread(target=work, daemon=True).start()
+        self.threads = [threading.Thread(target=work) for work in (self._serve_tcp, self._serve_udp)]
+        for thread in self.threads:
+            thread.start()
 
     def _serve_tcp(self):
         while True:
@@ -44,17 +44,20 @@ class Answering:
         while True:
             try:
                 _, client = self.udp.recvfrom(99)
+                if client is None:
+                    return  # shut down
                 self.udp.sendto(f"{self.name} {client[0]}".encode(), client)
             except OSError:
                 return
 
     def close(self):
         for sock in (self.tcp, self.udp):
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            sock.close()
+        for thread in self.threads:
+            thread.join()
+        self.tcp.close()
+        self.udp.close()
 
 
 def ask(netns, address, port, kind="tcp", source_port=0):
@@ -71,8 +74,6 @@ def ask(netns, address, port, kind="tcp", source_port=0):
 
 def outside(node):
     """A host next to the node: 192.0.2.1 is the node's address there, 192.0.2.2 the host's."""
-    import ipaddress
-
     host = node.new_netns("outside")
     kernel = node.kernel
     kernel.apply(node.netns, [AddVeth("out", "eth0", peer_netns=host)])
@@ -81,18 +82,6 @@ def outside(node):
     everywhere = ipaddress.ip_network("0.0.0.0/0")
     kernel.apply(host, [ReplaceRoute(Route(everywhere, "eth0", gateway=ipaddress.ip_address("192.0.2.1")))])
     return host
-
-
-def chain(node):
-    return CNIRuntime(node.paths.cni_conf_dir, [node.paths.cni_bin_dir], node.paths.cni_state_dir / "results")
-
-
-async def attach(node, name, *ports):
-    netns = node.new_netns(name)
-    with in_netns(node.netns):
-        runtime = chain(node)
-        result = await runtime.add(name, netns, PodInfo("default", name, name), port_mappings=ports)
-    return netns, result
 
 
 def table(node):
@@ -231,5 +220,3 @@ def test_packets_from_outside_to_127_never_enter(node, web):
 def test_the_runtime_runs_both_plugins(node):
     conflist = json.loads((node.paths.cni_conf_dir / "10-podnet.conflist").read_text())
     assert [plugin["type"] for plugin in conflist["plugins"]] == ["podnet-bridge", PORTMAP_TYPE]
-
-

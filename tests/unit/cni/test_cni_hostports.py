@@ -76,7 +76,7 @@ def test_closing_takes_the_port_and_the_hairpin_once() -> None:
 
 @pytest.mark.parametrize(("target", "expected"), [("10.244.1.5 . 80", True), ("10.244.1.5 . 8", False), ("", False)])
 def test_an_open_port_leads_to_the_pod(target: str, expected: bool) -> None:
-    answer = f"elements = {{ tcp . 8080 comment \"x\" : {target} }}" if target else ""
+    answer = f'elements = {{ tcp . 8080 comment "x" : {target} }}' if target else ""
     assert is_open(HostPort("tcp", 8080, "10.244.1.5", 80), answer) is expected
 
 
@@ -181,7 +181,7 @@ async def test_the_last_one_to_come_has_the_port(world: World) -> None:
 
 
 async def test_check_asks_for_every_port(world: World) -> None:
-    with pytest.raises(CNIError, match="hostPort 8080/tcp does not lead to 10.244.1.5:80"):
+    with pytest.raises(CNIError, match=r"hostPort 8080/tcp does not lead to 10\.244\.1\.5:80"):
         await world.call("CHECK", prevResult=RESULT, runtimeConfig={"portMappings": [TCP]})
     await world.call("CHECK", prevResult=RESULT)
 

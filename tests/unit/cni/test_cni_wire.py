@@ -158,7 +158,8 @@ def test_the_configuration_list(installed):
     conf = json.loads((installed.cni_conf_dir / "10-podnet.conflist").read_text())
     assert conf["cniVersion"] == "1.1.0"
     assert conf["plugins"][0]["type"] == "podnet-bridge"
-    assert conf["plugins"][0]["capabilities"] == {"portMappings": True, "mac": True, "ips": True}
+    assert conf["plugins"][0]["capabilities"] == {"mac": True, "ips": True}
+    assert conf["plugins"][1] == {"type": "podnet-portmap", "capabilities": {"portMappings": True}}
     assert os.access(installed.cni_bin_dir / "podnet-bridge", os.X_OK)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -260,14 +261,15 @@ async def test_one_address_behind_two_services_has_two_names():
     assert rcode_name((await ask(plugin, "100.1.168.192.in-addr.arpa.", "A")).rcode) == "NOERROR"
 
 
-async def test_the_search_path_of_a_pod_begins_in_its_namespace():
+async def test_the_search_path_of_a_pod_begins_in_its_namespace(monkeypatch):
+    monkeypatch.setattr("podnet.dns.plugins.kubernetes.observe_searches", lambda: ("example.org.",))
     plugin = await start_plugin("kubernetes cluster.local in-addr.arpa {\n pods verified\n}", CLUSTER)
-    from ipaddress import ip_address
-
     assert plugin.search_path(ip_address("10.240.0.1")) == [
         "podns.svc.cluster.local.",
         "svc.cluster.local.",
         "cluster.local.",
+        "example.org.",
+        "",
     ]
     assert plugin.search_path(ip_address("10.240.0.2")) is None
 

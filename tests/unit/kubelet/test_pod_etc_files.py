@@ -8,7 +8,7 @@ import pytest
 
 from podnet.controlplane.kubelet.downward import ConfigError
 from podnet.controlplane.kubelet.hosts import hostname_and_domain, render_hosts, sandbox_hostname
-from podnet.controlplane.kubelet.resolv import ResolvConf, parse_resolv_conf, pod_resolv_conf
+from podnet.controlplane.kubelet.resolv import ResolvConf, parse_resolv_conf, pod_resolv_conf, wants_cluster_dns
 
 ZONE = "cluster.local"
 HEAD = (
@@ -125,6 +125,29 @@ def test_limits_cut_and_tell() -> None:
     config = {"searches": ["x" * 250 + f".d{n}" for n in range(10)]}
     found, _ = pod_resolv_conf(pod(dnsConfig=config), ResolvConf(), ("10.96.0.10",), ZONE)
     assert len(" ".join(found.searches)) <= 2048
+
+
+def test_a_domain_that_is_longer_than_a_name_is_left_out() -> None:
+    config = {"searches": ["x." * 128, "short.example"]}
+    found, messages = pod_resolv_conf(pod(dnsPolicy="None", dnsConfig=config), NODE, (), ZONE)
+    assert found.searches == ("short.example",)
+    assert len(messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "wants"),
+    [
+        pytest.param({}, True, id="default"),
+        pytest.param({"hostNetwork": True}, False, id="host-network"),
+        pytest.param({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}, True, id="with-host-net"),
+        pytest.param({"dnsPolicy": "Default"}, False, id="Default"),
+        pytest.param({"dnsPolicy": "None"}, False, id="None"),
+    ],
+)
+def test_without_a_cluster_dns_it_is_the_nodes(spec: dict[str, Any], wants: bool) -> None:
+    assert wants_cluster_dns(pod(**spec)) == wants
+    found, _ = pod_resolv_conf(pod(**spec), NODE, (), ZONE)
+    assert found == (ResolvConf() if spec.get("dnsPolicy") == "None" else NODE)
 
 
 def test_render_and_parse() -> None:

@@ -1,4 +1,5 @@
-"""The addresses this process can be reached at, from the kernel's own tables: no netlink library for two files."""
+"""What a server can see of the pod it runs in: its addresses, from the kernel's own tables (no netlink library for two
+files), and the search domains of its resolv.conf."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 
 _IPV4 = Path("/proc/net/fib_trie")
 _IPV6 = Path("/proc/net/if_inet6")
+_RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 def observe_own_addresses() -> tuple[str, ...]:
@@ -33,8 +35,20 @@ def parse_if_inet6(text: str) -> Iterator[str]:
             yield str(IPv6Address(int(line.split()[0], 16)))
 
 
+def observe_searches() -> tuple[str, ...]:
+    """The domains of the last `search` or `domain` line, absolute."""
+    return parse_searches(_read(_RESOLV_CONF))
+
+
+def parse_searches(text: str) -> tuple[str, ...]:
+    """See resolv.conf(5)."""
+    lines = [line.split() for line in text.splitlines()]
+    found = [words[1:] for words in lines if words and words[0] in ("search", "domain")]
+    return tuple(f"{name.strip('.').lower()}." for name in found[-1] if name.strip(".")) if found else ()
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
