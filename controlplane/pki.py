@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -115,7 +116,7 @@ def _embed(path: Path) -> str:
 
 
 def _ensure_authority(pki_dir: Path) -> None:
-    if (pki_dir / "ca.crt").exists() and (pki_dir / "ca.key").exists():
+    if _is_pair(pki_dir, "ca"):
         return
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
@@ -143,10 +144,9 @@ def _ensure_authority(pki_dir: Path) -> None:
 
 
 def _ensure_leaf(pki_dir: Path, file_name: str, spec: CertificateSpec) -> None:
-    certificate_path, key_path = pki_dir / f"{file_name}.crt", pki_dir / f"{file_name}.key"
-    if certificate_path.exists() and key_path.exists() and _covers(certificate_path, spec):
-        return
     authority = x509.load_pem_x509_certificate((pki_dir / "ca.crt").read_bytes())
+    if _is_pair(pki_dir, file_name) and _covers(pki_dir / f"{file_name}.crt", spec, authority):
+        return
     authority_key = serialization.load_pem_private_key((pki_dir / "ca.key").read_bytes(), None)
     if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
         raise ValueError(f"{pki_dir / 'ca.key'}: not an ECDSA key")  # noqa: TRY004 - it is the file that is wrong
@@ -207,11 +207,31 @@ def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePubl
     )
 
 
-def _covers(path: Path, spec: CertificateSpec) -> bool:
-    """Whether the certificate on disk still says all that `spec` says."""
+def _is_pair(pki_dir: Path, name: str) -> bool:
+    """Whether a certificate and its key are there, legible, and belong together: a crash between the two writes, a
+    full disk or a curious hand leave something else, which is then made anew."""
+    try:
+        certificate = x509.load_pem_x509_certificate((pki_dir / f"{name}.crt").read_bytes())
+    except (OSError, ValueError):
+        return False
+    key = _private_key(pki_dir / f"{name}.key")
+    return key is not None and key.public_key() == certificate.public_key()
+
+
+def _private_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError):  # absent, garbage, encrypted
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
+def _covers(path: Path, spec: CertificateSpec, authority: x509.Certificate) -> bool:
+    """Whether the certificate on disk is this authority's and still says all that `spec` says."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
         return False
     if certificate.not_valid_after_utc <= dt.datetime.now(dt.UTC):
         return False
@@ -226,10 +246,12 @@ def _covers(path: Path, spec: CertificateSpec) -> bool:
 
 
 def _ensure_signing_key(pki_dir: Path) -> None:
-    if (pki_dir / "sa.key").exists() and (pki_dir / "sa.pub").exists():
+    key = _private_key(pki_dir / "sa.key")
+    if key is not None and (pki_dir / "sa.pub").exists():
         return
-    key = ec.generate_private_key(ec.SECP256R1())
-    _write(pki_dir / "sa.key", _private_pem(key), 0o600)
+    if key is None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        _write(pki_dir / "sa.key", _private_pem(key), 0o600)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     _write(pki_dir / "sa.pub", public, 0o644)
 

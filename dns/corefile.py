@@ -200,7 +200,8 @@ class _Parser:
             self._at += 1
             keys += self._keys(token)
         if not keys:
-            raise ConfigError("a server block needs a zone before '{'", self._tokens[self._at])
+            at = min(self._at, len(self._tokens) - 1)
+            raise ConfigError("a server block needs a zone before '{'", self._tokens[at])
         if not braces:
             if not first:
                 raise ConfigError("expected '{' after the zones of a server block", keys[-1])

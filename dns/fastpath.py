@@ -125,8 +125,8 @@ class FastPath:
             return
         body = out[question_end : len(out) - len(opt)]
         entry = Entry(tail, out[2:12], body, reuse, case_safe=_case_safe(message), zone=zone)
-        if reuse.rotates:
-            _set_rotation(entry, message)
+        if reuse.rotates and not _set_rotation(entry, message):
+            return
         if reuse.ages_from is not None:
             entry.offsets = tuple(offset - question_end for offset in ttl_offsets(out[: question_end + len(body)]))
             entry.aged = int(now - reuse.ages_from)
@@ -220,14 +220,17 @@ def _case_safe(message: Message) -> bool:
     return answers and authority
 
 
-def _set_rotation(entry: Entry, message: Message) -> None:
-    """Addresses of one type under one name are records of one length, and any turn of them is as good."""
-    kinds = {(each.name, each.type) for each in message.answers}
-    if len(message.answers) > 1 and len(kinds) == 1 and isinstance(message.answers[0].data, (A, AAAA)):
-        if message.answers[0].name != message.question.name:
-            return
-        entry.stride = 12 + len(message.answers[0].data.address.packed)
-        entry.span = entry.stride * len(message.answers)
+def _set_rotation(entry: Entry, message: Message) -> bool:
+    """Addresses of one type under the name asked for are records of one length, and any turn of them is as good. False
+    for several addresses that cannot be turned: those must be shuffled each time."""
+    addresses = [each.data for each in message.answers if isinstance(each.data, (A, AAAA))]
+    if len(addresses) < 2:
+        return True
+    if {(each.name, each.type) for each in message.answers} != {(message.question.name, addresses[0].TYPE)}:
+        return False
+    entry.stride = 12 + len(addresses[0].address.packed)
+    entry.span = entry.stride * len(addresses)
+    return True
 
 
 def _entry_of(tail: bytes, prepared: WireAnswer, zone: str) -> Entry:

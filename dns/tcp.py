@@ -72,9 +72,10 @@ class TcpListener:
                 async with asyncio.timeout(self.idle_timeout_s):
                     size = int.from_bytes(await reader.readexactly(2), "big")
                     data = await reader.readexactly(size)
-                    await slots.acquire()
                 if size < HEADER.size:
                     break
+                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                    await slots.acquire()
                 self.pending += 1
                 self._spawn(self._one(data, writer, slots))
             await self._drain(slots)

@@ -70,7 +70,7 @@ class WireError(ValueError):
 def decode(data: bytes) -> Message:
     """The message in `data`; all of it must be used."""
     try:
-        return _decode(data)
+        return _decode(bytes(data))
     except (IndexError, StructError) as error:
         raise WireError("message ends early") from error
 

@@ -1,9 +1,8 @@
 """When is a cluster up? The readiness check that `podnet up` waits for, run in a forked child of the supervisor.
 
 It lives in the control-plane node's namespaces and asks the API server as the administrator would: first /readyz, then
-until every node of the spec is Ready and the `default` ServiceAccount exists (without it a pod is refused). The objects
-of the add-ons are created as soon as the API server answers, so that their pods start with the nodes; what exists is left
-as its owner made it. Last it waits for the cluster's DNS: until a pod of it is available, and a name is answered at the
+until every node of the spec is Ready and the `default` ServiceAccount exists (without it a pod is refused). Then it
+creates the objects of the add-ons; what exists is left as its owner made it. Last it waits for the cluster's DNS: until a pod of it is available, and a name is answered at the
 Service's address as a pod would ask for it. It tells its phases as JSON lines on a pipe. What is still missing at the
 deadline is said by name.
 """
@@ -28,6 +27,7 @@ from podnet.dns import wire
 from podnet.dns.message import A_, query
 
 DNS_TIMEOUT_S = 0.2
+DNS_PORT = 53
 POLL_S = 0.02
 BOOT_TIMEOUT_S = 90.0
 
@@ -98,9 +98,10 @@ async def _check(check: BootCheck, report: Any) -> None:
         await _wait_api(client, deadline)
         report(phase="control plane", seconds=time.monotonic() - began, detail="API server answers")
         ready_at = time.monotonic()
-        await _create_missing(client, check.addons)
         await _wait_nodes(client, check.nodes, deadline)
         report(phase="nodes", seconds=time.monotonic() - ready_at, detail=f"{len(check.nodes)} Ready")
+        # Not before: the pods of an add-on would all land on the one node that is there first.
+        await _create_missing(client, check.addons)
         await _wait_service_account(client, deadline)
         if check.dns is not None:
             ready_at = time.monotonic()
@@ -178,7 +179,7 @@ async def _wait_name(check: DNSCheck, deadline: float) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             try:
-                sock.connect((check.server, 53))
+                sock.connect((check.server, DNS_PORT))
                 sock.send(question)
                 async with asyncio.timeout(DNS_TIMEOUT_S):
                     if wire.decode(await loop.sock_recv(sock, 4096)).answers:
@@ -208,9 +209,11 @@ def pods_in_words(pods: list[Object]) -> str:
 
 
 def last_log_line(path: Path) -> str:
-    """The last line a component wrote, for a message about why it died."""
+    """The last line a component wrote that says something, for a message about why it died (the traceback of an
+    exception group ends in a frame of `+---`)."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1][:300] if lines else ""
+    telling = (line.strip(" |+-") for line in reversed(lines))
+    return next((line[:300] for line in telling if line), "")

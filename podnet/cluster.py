@@ -35,6 +35,7 @@ from podnet.dns import addon
 from podnet.dns.addon import dns_addon
 from podnet.dns.preload import preload as preload_dns
 from podnet.overlay.agent import OverlayConfig
+from podnet.proxy.agent import ProxyConfig
 from podnet.supervisor import Supervisor
 from podnet.topology.kernel import AddBridge, AddVxlan, DeleteLink, Kernel, KernelError, Op
 from podnet.topology.linux import LinuxKernel
@@ -76,6 +77,10 @@ def run_cluster(config: ClusterConfig) -> NoReturn:
     supervisor.run()
 
 
+# How often a component may die while booting before `up` gives up: a few seconds of back-off.
+CRASH_LOOP = 6
+
+
 class BootError(Exception):
     """A reason, in one line, why this machine cannot run the cluster."""
 
@@ -102,6 +107,7 @@ class Cluster:
         self.supervisor = supervisor
         self.underlay = Underlay(config.spec, LinuxKernel(), config.paths.run)
         self.control_plane_node = config.spec.control_plane
+        self._boot_over = False
 
     # --- boot ---------------------------------------------------------------------------------------------------
 
@@ -127,6 +133,7 @@ class Cluster:
         gc.freeze()  # forked children share these pages; a collector that touched them would copy them all
         for spec in specs:
             self.supervisor.add(spec)
+        self.supervisor.every_second.append(self._give_up_on_crash_loop)
         self._start_boot_check()
 
     def _start_underlay(self) -> None:
@@ -186,7 +193,7 @@ class Cluster:
     def _dns_addon(self) -> tuple[tuple[tuple[Resource, Object], ...], DNSCheck | None]:
         """The objects of the cluster's DNS, and what the boot waits for."""
         dns = self.spec.dns
-        if not dns.enabled or "podnet.proxy.agent" not in sys.modules:
+        if not dns.enabled:
             return (), None
         # Without Services the pods cannot reach the API server: whoever brings another proxy makes them ready.
         waits = self.spec.proxy.mode != "none"
@@ -202,12 +209,19 @@ class Cluster:
             line, _, rest = bytes(buffer).partition(b"\n")
             buffer[:] = rest
             event = json.loads(line)
+            self._boot_over = self._boot_over or bool(event.get("done"))
             if event.get("error"):
                 event["error"] += self._who_keeps_dying()
             elif event.get("done"):
                 event["seconds"] = time.monotonic() - self.config.began
             self.supervisor.report(event)
         return bool(chunk)
+
+    def _give_up_on_crash_loop(self) -> None:
+        """A component that dies again and again will not be there at the deadline either: say so now."""
+        if not self._boot_over and any(c.restarts >= CRASH_LOOP for c in self.supervisor.components.values()):
+            self._boot_over = True
+            self.supervisor.report({"done": True, "error": "a component keeps dying" + self._who_keeps_dying()})
 
     def _who_keeps_dying(self) -> str:
         """Components that were restarted, with their last words: usually the reason for everything else."""
@@ -306,7 +320,17 @@ class Cluster:
             pod_cidr=str(self.spec.pod_cidr),
             device="eth0",
         )
-        config = NodeAgentConfig(kubelet, overlay)
+        proxy = None
+        if self.spec.proxy.mode != "none":
+            proxy = ProxyConfig(
+                node_name=node.name,
+                node_ip=str(node.ip),
+                paths=paths,
+                mode=self.spec.proxy.mode,
+                pod_cidr=str(self.spec.pod_cidr),
+                service_cidr=str(self.spec.service_cidr),
+            )
+        config = NodeAgentConfig(kubelet, overlay, proxy)
         return ComponentSpec(
             "podnet-node",
             lambda: run_node_agent(config),

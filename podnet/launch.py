@@ -114,12 +114,21 @@ def _start(
         run_cluster(config)
 
     try:
+        paths.logs_dir.mkdir(parents=True, exist_ok=True)  # PID 1 writes there before it can tell anybody anything
         pid = room.start_room(supervise, f"podnet-{spec.name}"[:63])
     except room.RoomError as err:
         directories.remove_runtime()
         raise ClusterError(str(err), err.fix) from err
+    except BaseException:
+        directories.remove_runtime()
+        raise
     record = RoomRecord(pid, room.process_start_time(pid), int(api_socket.getsockname()[1]))
-    directories.write_record(record)
+    try:
+        directories.write_record(record)
+    except BaseException:  # a full disk: nobody would find the room again
+        room.kill_room(record.pid, record.start_time)
+        directories.remove_runtime()
+        raise
     return record
 
 

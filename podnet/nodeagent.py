@@ -1,4 +1,4 @@
-"""The node agent: kubelet, CNI daemon and overlay of one node in one process, as k3s does and for the same reason.
+"""The node agent: kubelet, CNI daemon, overlay and proxy of one node in one process, as in k3s and for the same reason.
 
 It lives in its node's network, mount and UTS namespaces. Its pods do not depend on it: their shims are children of
 the room's PID 1, and a new agent finds them by their files.
@@ -22,16 +22,18 @@ from podnet.controlplane.kubelet.libcni import CNIRuntime, CNIRuntimeError
 from podnet.controlplane.kubelet.runtime.runtime import PodRuntime
 from podnet.controlplane.kubelet.runtime.zygote import Zygote, start_zygote
 from podnet.overlay.agent import OverlayConfig, run_overlay_agent
+from podnet.proxy.agent import ProxyConfig, run_proxy_agent
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.paths import NodePaths
 
 
 @dataclass(frozen=True, slots=True)
 class NodeAgentConfig:
-    """What the three parts are told."""
+    """What the parts are told; `proxy` None: somebody else serves Services."""
 
     kubelet: KubeletConfig
     overlay: OverlayConfig
+    proxy: ProxyConfig | None = None
 
 
 CNI_BIN_DIRS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
@@ -67,6 +69,8 @@ async def _run(config: NodeAgentConfig, zygote: Zygote) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_cni_daemon(CNIDaemonConfig(paths)))
             group.create_task(run_overlay_agent(config.overlay, client, LinuxKernel()))
+            if config.proxy is not None:
+                group.create_task(run_proxy_agent(config.proxy, client, LinuxKernel()))
             await _release_lost_attachments(paths, cni, runtime)  # before the kubelet makes new ones
             group.create_task(run_kubelet(config.kubelet, client, runtime))
             group.create_task(_raise_on(stop))

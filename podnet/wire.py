@@ -70,7 +70,10 @@ def messages(sock: socket.socket) -> Iterator[dict[str, Any]]:
             yield parse(line)
         if len(buffer) > MAX_LINE:
             raise WireError("a line over 1 MiB")
-        chunk = sock.recv(65536)
+        try:
+            chunk = sock.recv(65536)
+        except ConnectionResetError:  # it died with our request unread: as good as a close
+            return
         if not chunk:
             return
         buffer += chunk

@@ -75,7 +75,7 @@ def manager_name(options: WriteOptions) -> str:
 def record_create(obj: Object, resource: Resource, options: WriteOptions, now: float) -> None:
     """Give a new object its managedFields, in place."""
     if options.initial_managers is not None:
-        obj["metadata"]["managedFields"] = options.initial_managers
+        _set(obj, options.initial_managers)
         return
     if is_component(options.user):
         return
@@ -88,12 +88,12 @@ def record_create(obj: Object, resource: Resource, options: WriteOptions, now: f
 
 def record_update(new: Object, old: Object, said: Any, subresource: str, options: WriteOptions, now: float) -> None:
     """Give a changed object its managedFields, in place. `said` is what the request has at metadata.managedFields:
-    nothing keeps the stored ones, an empty list (or one empty entry) forgets them."""
+    nothing, or an empty list, keeps the stored ones; one empty entry forgets them, as documented upstream."""
     if options.applying:
         _set(new, said)
         return
     before = old["metadata"].get("managedFields")
-    base = before if said is None else ([] if said in ([], [{}]) else said)
+    base = [] if said == [{}] else said or before
     if base is not before and base and not _is_sound(base):
         base = before
     if not base:
@@ -203,9 +203,15 @@ def apply_onto(live: Object | None, applied: Object, subresource: str, options: 
         time=format_time(now),
         subresource=subresource,
     )
+    if live is not None and not live["metadata"].get("managedFields") and not _has_applier(result):
+        result["metadata"].pop("managedFields", None)  # an apply of no fields is no reason to begin to track
     if version:
         result["metadata"]["resourceVersion"] = version  # the revision it is for: another one is a conflict
     return result
+
+
+def _has_applier(obj: Object) -> bool:
+    return any(entry["operation"] == "Apply" for entry in obj["metadata"].get("managedFields") or ())
 
 
 def undeclared(applied: Object, problems: list[str]) -> StatusError:
@@ -222,4 +228,4 @@ def undeclared(applied: Object, problems: list[str]) -> StatusError:
 def for_create(options: WriteOptions, applied: Object, now: float) -> WriteOptions:
     """The options under which an applied object that is not there yet is created."""
     first = apply_onto(None, applied, "", options, now)
-    return replace(options, initial_managers=first["metadata"].get("managedFields"), applying=False)
+    return replace(options, initial_managers=first["metadata"].get("managedFields") or [])

@@ -20,8 +20,10 @@ from podnet.controlplane.client.rest import RestClient
 from podnet.controlplane.client.types import Client
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.controllers.context import ControllerContext
+from podnet.controlplane.controllers.cronjob.controller import CronJobController
 from podnet.controlplane.controllers.daemonset.controller import DaemonSetController
 from podnet.controlplane.controllers.deployment.controller import DeploymentController
+from podnet.controlplane.controllers.disruption.controller import DisruptionController
 from podnet.controlplane.controllers.endpointslice.controller import EndpointSliceController
 from podnet.controlplane.controllers.endpointslice.mirroring import EndpointSliceMirroringController
 from podnet.controlplane.controllers.garbage.controller import GarbageCollector
@@ -32,6 +34,7 @@ from podnet.controlplane.controllers.nodelifecycle.controller import NodeLifecyc
 from podnet.controlplane.controllers.nodelifecycle.eviction import TaintEvictionController
 from podnet.controlplane.controllers.podgc import PodGCController
 from podnet.controlplane.controllers.replicaset.controller import ReplicaSetController
+from podnet.controlplane.controllers.resourcequota.controller import ResourceQuotaController
 from podnet.controlplane.controllers.serviceaccount import run_root_ca, run_service_account
 from podnet.controlplane.controllers.statefulset.controller import StatefulSetController
 
@@ -49,6 +52,9 @@ CONTROLLERS: Mapping[str, Start] = {
     "deployment": lambda context: DeploymentController(context).run(),
     "statefulset": lambda context: StatefulSetController(context).run(),
     "job": lambda context: JobController(context).run(),
+    "cronjob": lambda context: CronJobController(context).run(),
+    "disruption": lambda context: DisruptionController(context).run(),
+    "resourcequota": lambda context: ResourceQuotaController(context).run(),
     "daemonset": lambda context: DaemonSetController(context).run(),
     "nodelifecycle": lambda context: NodeLifecycleController(context).run(),
     "taint-eviction": lambda context: TaintEvictionController(context).run(),

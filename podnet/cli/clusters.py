@@ -41,15 +41,14 @@ def up(
     text = output is Format.TEXT
 
     def show(event: dict[str, Any]) -> None:
+        if text and not phases:  # not before: an `up` that is refused says why, and nothing else
+            counts = f"{len(spec.nodes)} nodes on {len(spec.switches)} switch(es)"
+            stdout.print(f"Booting cluster [bold]{spec.name}[/]: {counts}")
         phases.append(event)
         if text:
             detail = f"  [dim]{event['detail']}[/]" if event.get("detail") else ""
             stdout.print(f"  {event['phase']:<14} {event['seconds']:6.2f} s{detail}")
 
-    if text:
-        stdout.print(
-            f"Booting cluster [bold]{spec.name}[/]: {len(spec.nodes)} nodes on {len(spec.switches)} switch(es)"
-        )
     running = launch.up(spec, show, api_port=api_port)
     if not text:
         print_json(

@@ -1,80 +1,137 @@
-"""What one Service contributes to the table, as a value: chains, affinity sets and elements of the shared maps.
+"""An nftables ruleset as a value: chains, sets and maps of the one table; its text, and the text of a change.
 
-The whole table is a fixed base and the union of such fragments, so a changed Service is a changed fragment.
+Pure. `render_full` replaces the table in one transaction, which established connections do not notice. `diff_ruleset`
+mentions only what differs; what is not needed any more is emptied in that transaction and deleted in the one after it,
+because kernels before 6.2 refuse to delete a chain in the transaction that drops the last reference to it.
+Source: nft(8).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from podnet.proxy.types import Endpoint, ServicePortName
+from typing import Literal
 
 TABLE = "kube-proxy"
-FAMILY = "ip"
-
-MAPS: Mapping[str, tuple[str, str]] = {
-    "cluster-ips": ("set", "type ipv4_addr"),
-    "nodeport-ips": ("set", "type ipv4_addr"),
-    "hairpin-ips": ("set", "type ipv4_addr . ipv4_addr"),
-    "service-ips": ("map", "type ipv4_addr . inet_proto . inet_service : verdict"),
-    "service-nodeports": ("map", "type inet_proto . inet_service : verdict"),
-    "no-endpoint-services": ("map", "type ipv4_addr . inet_proto . inet_service : verdict"),
-    "no-endpoint-nodeports": ("map", "type inet_proto . inet_service : verdict"),
-    "firewall-ips": ("map", "type ipv4_addr . inet_proto . inet_service : verdict"),
-}
-"""The shared sets and maps: kind and type. In `hairpin-ips` an endpoint of this node is paired with itself."""
-
-AFFINITY_SET = "type ipv4_addr; flags dynamic,timeout;"
-"""The body of every affinity set. The timeout is the rule's, so that a changed one needs no new set."""
-
-COMMENT_MAX = 127
-NAME_MAX = 250
-
-
-class ElementKey(NamedTuple):
-    """Where an element is: the map's (or set's) name and the key as nft writes it."""
-
-    map: str
-    key: str
-
-
-class Element(NamedTuple):
-    """A verdict ("" in a set) and a comment."""
-
-    verdict: str = ""
-    comment: str = ""
-
-    def render(self, key: str) -> str:
-        """As nft reads it."""
-        note = f' comment "{self.comment[:COMMENT_MAX]}"' if self.comment else ""
-        return f"{key}{note} : {self.verdict}" if self.verdict else f"{key}{note}"
+_T = f"ip {TABLE}"
 
 
 @dataclass(frozen=True, slots=True)
-class Fragment:
-    """Chains by name with their rules, names of affinity sets, and elements."""
+class Chain:
+    """Rules in order; a base chain has a hook."""
 
-    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    sets: frozenset[str] = frozenset()
-    elements: Mapping[ElementKey, Element] = field(default_factory=dict)
+    rules: tuple[str, ...] = ()
+    hook: str = ""
 
-
-EMPTY = Fragment()
-
-
-def port_chain(kind: str, name: ServicePortName) -> str:
-    """The chain of one Service port: `service-`, `external-`, `local-` or `firewall-`, a hash, and the name to read.
-
-    The hash is over the whole name, so that two ports never share a chain even where the readable part is cut."""
-    text = f"{name.namespace}/{name.service}/{name.protocol}/{name.port}"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8].upper()
-    return f"{kind}-{digest}-{text}"[:NAME_MAX]
+    @property
+    def header(self) -> str:
+        """What stands between the braces when it is made."""
+        return f"{self.hook}; policy accept;" if self.hook else ""
 
 
-def endpoint_chain(kind: str, name: ServicePortName, endpoint: Endpoint) -> str:
-    """The chain (`endpoint-`) or the set (`affinity-`) of one endpoint of one Service port."""
-    tail = f"__{endpoint.ip}/{endpoint.port}"
-    return port_chain(kind, name)[: NAME_MAX - len(tail)] + tail
+@dataclass(frozen=True, slots=True)
+class NamedSet:
+    """A set or a map. `elements` is key → verdict ("" in a set), each with its comment in `comments`; a `dynamic` one is
+    filled by packets."""
+
+    kind: Literal["set", "map"]
+    declaration: str
+    elements: Mapping[str, str] = field(default_factory=dict)
+    comments: Mapping[str, str] = field(default_factory=dict)
+    dynamic: bool = False
+
+    def render_element(self, key: str) -> str:
+        """One element as nft reads it."""
+        comment = self.comments.get(key, "")
+        note = f' comment "{comment}"' if comment else ""
+        verdict = self.elements[key]
+        return f"{key}{note} : {verdict}" if verdict else f"{key}{note}"
+
+    def has_same(self, other: NamedSet, key: str) -> bool:
+        """Whether the other one has the same element under a key."""
+        return (
+            key in other.elements
+            and self.elements[key] == other.elements[key]
+            and self.comments.get(key) == other.comments.get(key)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """The table."""
+
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+    sets: Mapping[str, NamedSet] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Two scripts, either may be empty: the change itself, then the deletion of what it left unused."""
+
+    update: str = ""
+    prune: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.update or self.prune)
+
+
+def render_full(ruleset: Ruleset) -> str:
+    """The whole table, replacing what there was."""
+    lines = [f"add table {_T}", f"delete table {_T}", f"table {_T} {{", '  comment "rules of kube-proxy"']
+    # Elements and rules may only name what is there already: names first, then elements, then rules.
+    lines += [f"  chain {name} {{ {chain.header}\n  }}" for name, chain in ruleset.chains.items()]
+    for name, item in ruleset.sets.items():
+        lines.append(f"  {item.kind} {name} {{\n    {item.declaration}")
+        if item.elements:
+            members = ",\n      ".join(item.render_element(key) for key in item.elements)
+            lines.append(f"    elements = {{\n      {members}\n    }}")
+        lines.append("  }")
+    for name, chain in ruleset.chains.items():
+        if chain.rules:
+            lines += [f"  chain {name} {{", *(f"    {rule}" for rule in chain.rules), "  }"]
+    return _script([*lines, "}"])
+
+
+def render_cleanup() -> str:
+    """The removal of the table, whether it is there or not."""
+    return f"add table {_T}\ndelete table {_T}\n"
+
+
+def diff_ruleset(have: Ruleset, want: Ruleset) -> Changes:
+    """What leads from one ruleset to the other. A set whose declaration changed cannot be changed in place; none of
+    ours ever does, since a different declaration means a different name."""
+    new_sets = [name for name in want.sets if name not in have.sets]
+    lines = [f"add {(s := want.sets[name]).kind} {_T} {name} {{ {s.declaration}\n}}" for name in new_sets]
+    changed = [name for name, chain in want.chains.items() if have.chains.get(name) != chain]
+    for name in changed:
+        header = want.chains[name].header
+        is_new = name not in have.chains
+        lines.append(f"add chain {_T} {name} {{ {header} }}" if is_new and header else f"add chain {_T} {name}")
+        if not is_new:
+            lines.append(f"flush chain {_T} {name}")
+    lines += [f"add rule {_T} {name} {rule}" for name in changed for rule in want.chains[name].rules]
+    for name, item in want.sets.items():
+        lines += _diff_elements(name, have.sets.get(name), item)
+    gone = [name for name in have.chains if name not in want.chains]
+    gone_sets = [name for name in have.sets if name not in want.sets]
+    lines += [f"flush chain {_T} {name}" for name in gone]
+    lines += [f"flush {have.sets[name].kind} {_T} {name}" for name in gone_sets if not have.sets[name].dynamic]
+    prune = [f"delete chain {_T} {name}" for name in gone]
+    prune += [f"delete {have.sets[name].kind} {_T} {name}" for name in gone_sets]
+    return Changes(_script(lines), _script(prune))
+
+
+def _diff_elements(name: str, have: NamedSet | None, want: NamedSet) -> list[str]:
+    if have is want or (have is None and not want.elements):
+        return []
+    old: Iterable[str] = have.elements if have is not None else ()
+    gone = [key for key in old if have is not None and not have.has_same(want, key)]
+    fresh = [key for key in want.elements if have is None or not want.has_same(have, key)]
+    lines = [f"delete element {_T} {name} {{ {', '.join(gone)} }}"] if gone else []
+    if fresh:
+        lines.append(f"add element {_T} {name} {{ {', '.join(want.render_element(key) for key in fresh)} }}")
+    return lines
+
+
+def _script(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -41,7 +41,7 @@ def resource_quota(attributes: Attributes, lookup: Lookup) -> None:
 def _check(attributes: Attributes, quota: Object, asked: Usage, lookup: Lookup) -> None:
     obj, resource = attributes.obj or {}, attributes.resource
     spec, name = quota.get("spec") or {}, quota["metadata"]["name"]
-    if not _in_scope(obj, resource, spec):
+    if not in_scope(obj, resource, spec):
         return
     hard = {key: of(text) for key, text in (spec.get("hard") or {}).items()}
     if resource == PODS:
@@ -53,7 +53,7 @@ def _check(attributes: Attributes, quota: Object, asked: Usage, lookup: Lookup) 
         return
     used: Usage = dict.fromkeys(limited, _NONE)
     for other in lookup.objects(resource, attributes.namespace):
-        if _in_scope(other, resource, spec):
+        if in_scope(other, resource, spec):
             for key, amount in usage_of(other, resource).items():
                 if key in used:
                     used[key] = used[key] + amount
@@ -135,20 +135,51 @@ def _unspecified(pod: Object, hard: Usage) -> list[str]:
     return missing
 
 
-def _in_scope(obj: Object, resource: Resource, spec: dict[str, Any]) -> bool:
+def in_scope(obj: Object, resource: Resource, spec: dict[str, Any]) -> bool:
+    """Whether a quota's scopes and scopeSelector (all of them) take the object in."""
     scopes = spec.get("scopes") or ()
-    if not scopes:
+    terms = (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
+    if not scopes and not terms:
         return True
     if resource != PODS:
         return False
-    pod_spec = obj.get("spec") or {}
-    best_effort = not _compute(pod_spec)
-    terminating = pod_spec.get("activeDeadlineSeconds") is not None
+    return all(_holds(scope, obj) for scope in scopes) and all(_matches(term, obj) for term in terms)
+
+
+def _holds(scope: str, pod: Object) -> bool:
+    spec = pod.get("spec") or {}
+    best_effort = not _compute(spec)
+    terminating = spec.get("activeDeadlineSeconds") is not None
     holds = {
         "BestEffort": best_effort,
         "NotBestEffort": not best_effort,
         "Terminating": terminating,
         "NotTerminating": not terminating,
-        "PriorityClass": bool(pod_spec.get("priorityClassName")),
+        "PriorityClass": bool(spec.get("priorityClassName")),
+        "CrossNamespacePodAffinity": _reaches_out(spec),
     }
-    return all(holds.get(scope, False) for scope in scopes)
+    return holds.get(scope, False)
+
+
+def _matches(term: dict[str, Any], pod: Object) -> bool:
+    """One expression: only PriorityClass has values to compare, the others just hold."""
+    scope, operator = term.get("scopeName", ""), term.get("operator")
+    if scope != "PriorityClass":
+        return _holds(scope, pod)
+    name, values = (pod.get("spec") or {}).get("priorityClassName") or "", term.get("values") or ()
+    if operator == "In":
+        return name in values
+    if operator == "NotIn":
+        return bool(name) and name not in values
+    return bool(name) == (operator == "Exists")
+
+
+def _reaches_out(spec: dict[str, Any]) -> bool:
+    affinity = spec.get("affinity") or {}
+    for field in ("podAffinity", "podAntiAffinity"):
+        for terms in (affinity.get(field) or {}).values():
+            for entry in terms or ():
+                term = entry.get("podAffinityTerm") or entry
+                if term.get("namespaces") or term.get("namespaceSelector") is not None:
+                    return True
+    return False

@@ -104,7 +104,9 @@ def test_any_bytes_are_understood_or_refused(noise: bytes) -> None:
     server.outgoing()
 
 
-@given(st.lists(st.dictionaries(st.text("abc-", min_size=1), st.text(st.characters(exclude_characters="\0"))), max_size=5))
+@given(
+    st.lists(st.dictionaries(st.text("abc-", min_size=1), st.text(st.characters(exclude_characters="\0"))), max_size=5)
+)
 def test_header_blocks_survive_one_compressor_for_the_whole_connection(blocks: list[dict[str, str]]) -> None:
     writer, reader = HeaderWriter(), HeaderReader()
     for block in blocks:
@@ -160,7 +162,9 @@ def test_settings_goaway_and_unknown_frames() -> None:
     [
         pytest.param(control(1, b"", version=2), id="version-2"),
         pytest.param(control(1, b"\0\0"), id="cut-short"),
-        pytest.param(control(1, struct.pack(">IIH", 2, 0, 0) + HeaderWriter().encode({})), id="even-stream-of-a-client"),
+        pytest.param(
+            control(1, struct.pack(">IIH", 2, 0, 0) + HeaderWriter().encode({})), id="even-stream-of-a-client"
+        ),
         pytest.param(control(1, struct.pack(">IIH", 0, 0, 0) + HeaderWriter().encode({})), id="stream-0"),
         pytest.param(control(1, struct.pack(">IIH", 1, 0, 0) + b"not deflated"), id="broken-headers"),
         pytest.param(struct.pack(">II", 1, MAX_DATA + 1), id="huge-data"),

@@ -18,7 +18,9 @@ from http_fixtures import Wire, serve
 
 from podnet.controlplane import pki
 from podnet.controlplane.api.resources import NODES, PODS
-from podnet.controlplane.apiserver.http.streams import KubeletStreams, choose_container, closing_code
+from podnet.controlplane.api.spdy import Connection, Data
+from podnet.controlplane.apiserver.http.spdy import expected_streams
+from podnet.controlplane.apiserver.http.streams import TUNNEL, KubeletStreams, choose_container, closing_code
 from podnet.controlplane.apiserver.local import LocalClient
 from podnet.controlplane.apiserver.main import kubelet_tls
 from podnet.controlplane.apiserver.registry import Registry
@@ -35,6 +37,7 @@ class FakeKubelet:
         self.refusal: tuple[int, Any] | None = None
         self.released = asyncio.Event()
         self.received: list[bytes] = []
+        self.open = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         url = request.rel_url
@@ -50,6 +53,8 @@ class FakeKubelet:
             )
         if url.path.startswith("/containerLogs/"):
             return await self._log(request)
+        if url.path.startswith("/portForward/"):
+            return await self._forward(request)
         return await self._stream(request)
 
     async def _log(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -61,9 +66,27 @@ class FakeKubelet:
         await response.write(b"two\n")
         return response
 
+    async def _forward(self, request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=(TUNNEL, "v4.channel.k8s.io"))
+        await socket.prepare(request)
+        await socket.send_bytes(f"{socket.ws_protocol}\n".encode())
+        async for message in socket:
+            await socket.send_bytes(message.data.upper())
+            if message.data.endswith(b"exit\n"):
+                break
+        await socket.close()
+        return socket
+
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io", "v4.channel.k8s.io"))
         await socket.prepare(request)
+        self.open += 1
+        try:
+            return await self._converse(socket)
+        finally:
+            self.open -= 1
+
+    async def _converse(self, socket: web.WebSocketResponse) -> web.StreamResponse:
         await socket.send_bytes(b"\x01")
         async for message in socket:
             self.received.append(message.data)
@@ -314,11 +337,6 @@ async def test_exec_refused_by_the_kubelet(wire: Wire, kubelet: FakeKubelet) -> 
     assert (fallback.status, fallback.message) == (404, message)
 
 
-async def test_spdy_is_refused_by_name(wire: Wire) -> None:
-    answer = await wire("POST", f"{POD}/exec?command=x&stdout=1", Upgrade="SPDY/3.1", Connection="Upgrade")
-    assert (answer.status, "SPDY" in answer.message) == (400, True)
-
-
 async def test_a_protocol_nobody_speaks(wire: Wire) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
         await exec_session(wire, "command=x&stdout=1", ("v9.example",))
@@ -335,20 +353,130 @@ async def test_exec_on_a_kubelet_that_is_down(wire: Wire, registry: Registry) ->
     assert caught.value.status == 500
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/api/v1/namespaces/default/pods/p/portforward",
-        "/api/v1/namespaces/default/pods/p/proxy/x",
-        "/api/v1/nodes/n1/proxy",
-        "/api/v1/namespaces/default/services/kubernetes/proxy/",
-    ],
-)
-async def test_what_is_not_there_yet_says_so(wire: Wire, path: str) -> None:
-    answer = await wire("GET", path)
-    assert (answer.status, answer.json["kind"]) == (501, "Status")
-
-
 @pytest.mark.parametrize(("code", "out"), [(None, 1000), (1000, 1000), (1005, 1000), (1006, 1000), (1011, 1011)])
 def test_codes_that_may_be_on_the_wire(code: int | None, out: int) -> None:
     assert closing_code(code) == out
+
+
+# -- port-forward and SPDY
+
+
+@pytest.mark.parametrize(
+    ("query", "offered", "asked", "protocol"),
+    [
+        ("", ("SPDY/3.1+portforward.k8s.io", "x"), [], TUNNEL),
+        ("?ports=80&ports=81", ("v5.channel.k8s.io", "v4.channel.k8s.io"), [("ports", "80"), ("ports", "81")], "v4.channel.k8s.io"),
+        ("?ports=80,81", (), [("ports", "80"), ("ports", "81")], None),
+    ],
+    ids=["kubectl", "python", "kr8s"],
+)  # fmt: skip
+async def test_port_forward_over_websocket(
+    wire: Wire, kubelet: FakeKubelet, query: str, offered: tuple[str, ...], asked: Any, protocol: str | None
+) -> None:
+    async with wire.session.ws_connect(f"{wire.base}{POD}/portforward{query}", protocols=offered) as socket:
+        assert socket.protocol == protocol
+        await socket.receive_bytes()
+        await socket.send_bytes(b"hello")
+        assert await socket.receive_bytes() == b"HELLO"
+    assert kubelet.asked == [("/portForward/default/p", asked)]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status", "message"),
+    [
+        pytest.param("?ports=80", {}, 400, "Upgrade request required", id="no-upgrade"),
+        pytest.param(
+            "", {"Upgrade": "SPDY/3.1", "Connection": "Upgrade", "X-Stream-Protocol-Version": "other"}, 403,
+            "client supports [other], server accepts [portforward.k8s.io]", id="no-protocol",
+        ),
+    ],
+)  # fmt: skip
+async def test_port_forward_refusals(
+    wire: Wire, query: str, headers: dict[str, str], status: int, message: str
+) -> None:
+    answer = await wire("POST", f"{POD}/portforward{query}", **headers)
+    assert (answer.status, message in answer.message) == (status, True)
+
+
+@pytest.mark.parametrize("query", ["", "?ports=", "?ports=x", "?ports=0", "?ports=70000"])
+async def test_channels_need_ports(wire: Wire, query: str) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await wire.session.ws_connect(f"{wire.base}{POD}/portforward{query}")
+    assert caught.value.status == 400
+
+
+async def upgraded(wire: Wire, path: str, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """A connection that was switched to SPDY, and the head of the answer."""
+    host, _, port = wire.base.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n"
+    writer.write(f"{head}X-Stream-Protocol-Version: {protocol}\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    return reader, writer, answer.decode()
+
+
+async def test_raw_spdy_bytes_reach_the_kubelet_unread(wire: Wire, kubelet: FakeKubelet) -> None:
+    reader, writer, head = await upgraded(wire, f"{POD}/portforward", "portforward.k8s.io")
+    assert head.startswith("HTTP/1.1 101 ")
+    assert "X-Stream-Protocol-Version: portforward.k8s.io" in head
+    assert await reader.readline() == f"{TUNNEL}\n".encode()
+    writer.write(b"some bytes exit\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b"SOME BYTES EXIT\n"  # and the end: the kubelet hung up
+    writer.close()
+
+
+async def test_exec_over_spdy(wire: Wire, kubelet: FakeKubelet) -> None:
+    path = f"{POD}/exec?command=x&stdin=1&stdout=1"
+    reader, writer, head = await upgraded(wire, path, "v5.channel.k8s.io, v4.channel.k8s.io")
+    assert "X-Stream-Protocol-Version: v4.channel.k8s.io" in head
+    spdy = Connection(client=True)
+    streams = {kind: spdy.open({"streamtype": kind}) for kind in ("error", "stdin", "stdout")}
+    spdy.send(streams["stdin"], b"hello")
+    spdy.send(streams["stdin"], b"", fin=True)
+    writer.write(spdy.outgoing())
+    received: dict[int, bytes] = {}
+    while data := await asyncio.wait_for(reader.read(65536), 5):
+        for event in spdy.receive(data):
+            if isinstance(event, Data):
+                received[event.stream] = received.get(event.stream, b"") + event.data
+    assert received[streams["stdout"]] == b"HELLO"
+    assert received[streams["error"]] == b'{"status":"Success"}'
+    assert kubelet.received == [b"\x00hello", b"\xff\x00"]
+    writer.close()
+
+
+async def test_an_exec_that_the_kubelet_refuses_is_not_upgraded(wire: Wire, kubelet: FakeKubelet) -> None:
+    kubelet.refusal = (404, 'container not found ("c")')
+    _, writer, head = await upgraded(wire, f"{POD}/exec?command=x&stdout=1", "v4.channel.k8s.io")
+    assert head.startswith("HTTP/1.1 404 ")
+    writer.close()
+
+
+async def test_a_client_that_leaves_ends_the_kubelets_stream(wire: Wire, kubelet: FakeKubelet) -> None:
+    _, writer, _ = await upgraded(wire, f"{POD}/exec?command=x&stdout=1&stdin=1", "v4.channel.k8s.io")
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        while kubelet.open:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "streams"),
+    [
+        ([("output", "1"), ("command", "x")], {"error", "stdout"}),
+        ([("input", "1"), ("output", "1"), ("tty", "1")], {"error", "stdin", "stdout", "resize"}),
+        ([("error", "1")], {"error", "stderr"}),
+    ],
+)
+def test_which_streams_an_exec_expects(parameters: list[tuple[str, str]], streams: set[str]) -> None:
+    assert expected_streams(parameters) == streams
+
+
+# -- nodes
+
+
+async def test_a_node_proxy_is_its_kubelet(wire: Wire, kubelet: FakeKubelet) -> None:
+    answer = await wire("GET", "/api/v1/nodes/n1/proxy/containerLogs/a/b/c?x=1")
+    assert answer.body == b"one\ntwo\n"
+    assert kubelet.asked == [("/containerLogs/a/b/c", [("x", "1")])]
+    assert kubelet.clients == ["kube-apiserver-kubelet-client"]

@@ -100,7 +100,7 @@ async def test_follow_sees_additions_a_rotation_and_the_end(tmp_path: Path) -> N
 
     async def until(text: bytes) -> None:
         async with asyncio.timeout(5):
-            while text not in b"".join(got):  # noqa: ASYNC110 - the generator has no event to wait for
+            while text not in b"".join(got):
                 await asyncio.sleep(0.01)
 
     await until(b"one\n")

@@ -1,0 +1,184 @@
+"""The proxy's agent on one node: follow Services, EndpointSlices and the node, and keep the rules theirs.
+
+One constant key: whatever changed, a pass compiles the whole model and hands it to the mode's backend, which applies the
+difference. Several changes within `min_interval_s` become one pass. Every `check_interval_s` the backend looks, cheaply,
+whether somebody touched the rules. Killed anywhere and started again, the agent replaces the rules in one transaction:
+connections are the kernel's and do not notice.
+
+    informers -> dirty -> compile_model -> backend.sync (thread) -> UDP conntrack clean-up -> health checks
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from podnet.controlplane.api.resources import ENDPOINTSLICES, NODES, SERVICES
+from podnet.controlplane.client.backoff import Backoff
+from podnet.controlplane.client.informer import Informer
+from podnet.controlplane.client.reconcile import supervise
+from podnet.controlplane.client.types import Client
+from podnet.proxy.backend import Backend
+from podnet.proxy.conntrack import apply_cleanup
+from podnet.proxy.healthcheck import HealthServer
+from podnet.proxy.model import LABEL_ZONE, Endpoint, Model, NodeFacts, compile_model
+from podnet.proxy.modes import MODES, new_backend, other_modes
+from podnet.topology.kernel import Kernel, KernelError, Netns
+from podnet.topology.paths import NodePaths
+
+LOG = logging.getLogger(__name__)
+
+_RETRY = Backoff(base_s=0.05, max_s=5.0, jitter=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """`pod_cidr` is the cluster's. `service_cidr` "": not known, and then nothing is said about unused addresses in it.
+    `healthz_port` 0: none. `resync_interval_s`: a full pass over the model without any change."""
+
+    node_name: str
+    node_ip: str
+    paths: NodePaths
+    mode: str = "nftables"
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    masquerade_all: bool = False
+    healthz_port: int = 10256
+    min_interval_s: float = 0.01
+    check_interval_s: float = 1.0
+    resync_interval_s: float = 30.0
+    netns: Netns = ""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"proxy mode {self.mode!r} is not one of {', '.join(MODES)}")
+
+
+async def run_proxy_agent(config: ProxyConfig, client: Client, kernel: Kernel) -> None:
+    """Run until cancelled. The rules stay when it ends: the data path goes on without its agent."""
+    informers = (
+        Informer(client, SERVICES),
+        Informer(client, ENDPOINTSLICES),
+        Informer(client, NODES, field_selector=f"metadata.name={config.node_name}"),
+    )
+    agent = _Agent(config, kernel, *informers)
+    async with asyncio.TaskGroup() as group:
+        for informer in informers:
+            name = f"proxy informer {informer.resource.qualified_name}"
+            group.create_task(supervise(name, informer.run), name=name)
+        group.create_task(agent.run(), name="proxy agent")
+
+
+class _Agent:
+    """The loop around one pass."""
+
+    def __init__(
+        self, config: ProxyConfig, kernel: Kernel, services: Informer, slices: Informer, nodes: Informer
+    ) -> None:
+        self._config = config
+        self._services, self._slices, self._nodes = services, slices, nodes
+        self._backend: Backend = new_backend(config.mode, kernel, config.netns)
+        self._others = other_modes(config.mode, kernel, config.netns)
+        self._health = HealthServer(port=config.healthz_port)
+        self._dirty = asyncio.Event()
+        self._failures = 0
+        self._served: dict[tuple[str, str, str], tuple[Endpoint, ...]] = {}
+        services.add_handler(self._changed)
+        slices.add_handler(self._changed)
+        nodes.add_handler(self._node_changed)
+
+    def _changed(self, _key: str, _old: Mapping[str, Any] | None, _new: Mapping[str, Any] | None) -> None:
+        self._health.mark_pending()
+        self._dirty.set()
+
+    def _node_changed(self, _key: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
+        if old is None or new is None or _zone(old) != _zone(new):
+            self._dirty.set()
+
+    async def run(self) -> None:
+        """Pass after pass, at most one per `min_interval_s`."""
+        for informer in (self._services, self._slices, self._nodes):
+            await informer.wait_synced()
+        try:
+            while True:
+                self._dirty.clear()
+                await self._wait(await self._pass_or_retry())
+        finally:
+            await self._health.close()
+
+    async def _wait(self, wait_s: float) -> None:
+        """Until something changed, somebody touched the rules, or the time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while (left_s := deadline - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(min(left_s, self._config.check_interval_s)):
+                    await self._dirty.wait()
+            except TimeoutError:
+                if not self._failures and not await asyncio.to_thread(self._backend.is_intact):
+                    LOG.warning("proxy of %s: rules were changed by others; writing them again", self._config.node_name)
+                    self._backend.invalidate()
+                    return
+                continue
+            # Endpoints come in bursts; what else changes in this moment is taken along.
+            await asyncio.sleep(self._config.min_interval_s)
+            return
+
+    async def _pass_or_retry(self) -> float:
+        """One pass; how long to wait for a change before the next."""
+        try:
+            await self.reconcile()
+        except (KernelError, OSError) as error:
+            delay_s = _RETRY.delay_s(self._failures)
+            self._failures += 1
+            self._backend.invalidate()
+            LOG.warning("proxy of %s: %s", self._config.node_name, error)
+            return delay_s
+        self._failures = 0
+        return self._config.resync_interval_s
+
+    async def reconcile(self) -> None:
+        """Make everything right, once."""
+        model = self._model()
+        await asyncio.to_thread(self._backend.sync, model)
+        while self._others:  # only now: until here the other mode's rules carried the traffic
+            await asyncio.to_thread(self._others[-1].cleanup)
+            self._others.pop()
+        await self._clean_conntrack(model)
+        await self._health.set_checks(model.health_checks)
+        if not self._dirty.is_set():
+            self._health.mark_updated()
+
+    async def _clean_conntrack(self, model: Model) -> None:
+        """Only when a UDP service port serves with other endpoints than before: looking costs a dump."""
+        served = {
+            (port.namespace, port.name, port.port_name): port.serving for port in model.ports if port.protocol == "UDP"
+        }
+        if served == self._served:
+            return
+        deleted = await asyncio.to_thread(apply_cleanup, model, self._config.netns)
+        self._served = served
+        if deleted:
+            LOG.info("proxy of %s: %d stale UDP connections deleted", self._config.node_name, deleted)
+
+    def _model(self) -> Model:
+        config = self._config
+        node = self._nodes.get(config.node_name) or {}
+        facts = NodeFacts(
+            name=config.node_name,
+            ips=(IPv4Address(config.node_ip),),
+            pod_cidr=IPv4Network(config.pod_cidr),
+            service_cidr=IPv4Network(config.service_cidr) if config.service_cidr else None,
+            zone=_zone(node),
+            masquerade_all=config.masquerade_all,
+        )
+        return compile_model(facts, self._services.list(), self._slices.list())
+
+
+def _zone(node: Mapping[str, Any]) -> str:
+    labels = (node.get("metadata") or {}).get("labels") or {}
+    return str(labels.get(LABEL_ZONE, ""))
