@@ -118,7 +118,7 @@ class FastPath:
         has_opt = bool(data[11])
         tail = data[2:-OPT_SIZE] if has_opt else data[2:]
         opt = data[-OPT_SIZE:] if has_opt else b""
-        if message.truncated or not _usual(data, opt) or tail != _lower(tail):
+        if out[2] & 2 or not _usual(data, opt) or tail != _lower(tail):
             return
         question_end = len(tail) + 2
         if out[12:question_end] != tail[10:] or (has_opt and out[-OPT_SIZE:] != opt):

@@ -2,9 +2,9 @@
 
 It lives in the control-plane node's namespaces and asks the API server as the administrator would: first /readyz, then
 until every node of the spec is Ready and the `default` ServiceAccount exists (without it a pod is refused). Then it
-creates the objects of the add-ons; what exists is left as its owner made it. Last it waits for the cluster's DNS: until a pod of it is available, and a name is answered at the
-Service's address as a pod would ask for it. It tells its phases as JSON lines on a pipe. What is still missing at the
-deadline is said by name.
+creates the objects of the add-ons; what exists is left as its owner made it. Last it waits for the cluster's DNS: until a
+pod of it is available, and a name is answered at the Service's address as a pod would ask for it. It tells its phases as
+JSON lines on a pipe. What is still missing at the deadline is said by name.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ nodes' namespaces and then is the supervisor. `control.py` has what the command 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -72,7 +73,8 @@ def run_cluster(config: ClusterConfig) -> NoReturn:
     try:
         cluster.boot()
     except Exception as err:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log may be what is full
+            os.write(2, traceback.format_exc().encode(errors="replace"))
         supervisor.report({"done": True, "error": str(err) or type(err).__name__})
     supervisor.run()
 

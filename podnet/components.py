@@ -98,8 +98,9 @@ def stop_order(components: list[Component]) -> list[list[Component]]:
 
 def fork_component(spec: ComponentSpec, keep_fds: frozenset[int] = frozenset()) -> int:
     """Fork and run `spec.main` in its namespaces; the pid. Descriptors outside 0-2 and `keep_fds` are closed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # on a full disk the supervisor lives on; the line is lost
+            stream.flush()
     pid = os.fork()
     if pid == 0:
         _be_component(spec, keep_fds)
@@ -121,6 +122,8 @@ def _be_component(spec: ComponentSpec, keep_fds: frozenset[int]) -> NoReturn:
         spec.main()
         code = 0
     except SystemExit as err:
+        if isinstance(err.code, str):
+            print(err.code, file=sys.stderr)  # as the interpreter does: these are its last words
         code = err.code if isinstance(err.code, int) else int(err.code is not None)
     except KeyboardInterrupt:
         code = 130

@@ -7,6 +7,7 @@ a fix. Whatever fails, nothing is left behind.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -142,8 +143,9 @@ def _listen_api(port: int, directories: ClusterDirectories) -> socket.socket:
     except OSError as err:
         if port:
             sock.close()
+            what = "is taken" if err.errno == errno.EADDRINUSE else "cannot be used"
             raise ClusterError(
-                f"port {port} on 127.0.0.1 is taken ({err.strerror})", "choose another one with --api-port, or none"
+                f"port {port} on 127.0.0.1 {what} ({err.strerror})", "choose another one with --api-port, or none"
             ) from err
         sock.bind(("127.0.0.1", 0))
     sock.listen(1024)

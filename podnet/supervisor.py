@@ -365,4 +365,6 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 def _log(text: str) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, file=sys.stderr, flush=True)
+    line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n"
+    with contextlib.suppress(OSError):  # PID 1 outlives a full disk, and the room with it
+        os.write(2, line.encode(errors="replace"))

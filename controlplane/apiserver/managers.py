@@ -7,7 +7,7 @@
 The rule: objects that components make for themselves (replicas, leases, endpoint slices, events) carry no managedFields,
 and their writes cost nothing; objects that people and their programs make are followed from the first write on. It is
 upstream's rule with a narrower "on create"; docs/adr/0006 has the figures. Pure: nothing here waits or reads a clock.
-Source: apimachinery pkg/util/managedfields/internal/{skipnonapplied,buildmanagerinfo,lastappliedupdater}.go of 1.32.
+Source: apimachinery pkg/util/managedfields/internal/{skipnonapplied,buildmanagerinfo}.go of 1.32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from podnet.controlplane.api import apply, schema
 from podnet.controlplane.api.errors import Cause, StatusError, bad_request, conflict, invalid, required
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object, Resource
+from podnet.controlplane.apiserver import lastapplied, scheme
 from podnet.controlplane.apiserver import metadata as meta
-from podnet.controlplane.apiserver import scheme
 from podnet.controlplane.apiserver.options import UserInfo, WriteOptions
 from podnet.controlplane.apiserver.strategy import has_status
 
@@ -194,20 +194,33 @@ def check_absent(applied: Object, resource: Resource) -> None:
 def apply_onto(live: Object | None, applied: Object, subresource: str, options: WriteOptions, now: float) -> Object:
     """`live` after this apply, with managedFields. 409 when others own what it would change."""
     version = applied["metadata"].get("resourceVersion")
-    result = apply.apply(
-        live,
-        applied,
-        options.field_manager,
-        force=bool(options.force),
-        schema=schema.node(applied["apiVersion"], applied["kind"]),
-        time=format_time(now),
-        subresource=subresource,
-    )
+    try:
+        result = _applied(live, applied, subresource, options, now, force=bool(options.force))
+    except StatusError as error:
+        if live is None or options.field_manager != lastapplied.MANAGER or not lastapplied.excuses(error, live):
+            raise
+        result = _applied(live, applied, subresource, options, now, force=True)
+    if options.field_manager == lastapplied.MANAGER and not subresource:
+        lastapplied.update(result, applied)
     if live is not None and not live["metadata"].get("managedFields") and not _has_applier(result):
         result["metadata"].pop("managedFields", None)  # an apply of no fields is no reason to begin to track
     if version:
         result["metadata"]["resourceVersion"] = version  # the revision it is for: another one is a conflict
     return result
+
+
+def _applied(
+    live: Object | None, applied: Object, subresource: str, options: WriteOptions, now: float, *, force: bool
+) -> Object:
+    return apply.apply(
+        live,
+        applied,
+        options.field_manager,
+        force=force,
+        schema=schema.node(applied["apiVersion"], applied["kind"]),
+        time=format_time(now),
+        subresource=subresource,
+    )
 
 
 def _has_applier(obj: Object) -> bool:

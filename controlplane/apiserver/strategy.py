@@ -102,6 +102,7 @@ _INITIAL_STATUS: dict[str, dict[str, Any]] = {
     },
 }
 
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _STATUS_MAY_RELABEL = frozenset({"pods", "nodes"})
 _SYSTEM_METADATA = (
     "uid",
@@ -134,10 +135,18 @@ def prepare_create(obj: Object, resource: Resource) -> None:
         obj["metadata"].pop("generation", None)
     if name == "jobs.batch":
         _select_by_uid(obj)
+    if name == "daemonsets.apps":
+        _set_template_generation(obj, 1)
     if name == "namespaces":
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
             finalizers.append("kubernetes")
+
+
+def _set_template_generation(daemon_set: Object, number: int) -> None:
+    """A DaemonSet's template is counted apart, in an annotation that was a field once."""
+    annotations = daemon_set["metadata"].setdefault("annotations", {}) or {}
+    daemon_set["metadata"]["annotations"] = {**annotations, _TEMPLATE_GENERATION: str(number)}
 
 
 def _select_by_uid(job: Object) -> None:
@@ -178,6 +187,10 @@ def prepare_update(new: Object, old: Object, resource: Resource, subresource: st
         drop_type_fields(new, old)
     if resource.qualified_name == "namespaces" and subresource != "finalize":
         _restore_namespace_finalizers(new, old)
+    if resource.qualified_name == "daemonsets.apps":
+        before = int((old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION) or 0)
+        same = (new.get("spec") or {}).get("template") == (old.get("spec") or {}).get("template")
+        _set_template_generation(new, before if same else before + 1)
     if resource.qualified_name in WITH_GENERATION and desired_state(new) != desired_state(old):
         new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
 

@@ -135,9 +135,8 @@ class PodOwner(abc.ABC):
             pod = await self.client.create(PODS, body)
         except StatusError as error:
             self.expectations.creation_observed(key)
-            if error.is_already_exists:
-                return None  # a stable name, created before this cache saw it: the event wakes us
-            if not is_namespace_terminating(error):
+            # A stable name that is taken: by our own creation before this cache saw it, or by a stranger. Try again.
+            if not error.is_already_exists and not is_namespace_terminating(error):
                 self.recorder.event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
             return error
         self.recorder.event(owner, "Normal", "SuccessfulCreate", self.created_message(owner, meta.name(pod)))

@@ -7,7 +7,7 @@ pkg/api/v1/pod.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cmp_to_key
 
 from podnet.controlplane.api import meta
@@ -60,6 +60,12 @@ def is_available(pod: Object, min_ready_s: int, now: float) -> bool:
     """Ready for at least `min_ready_s`."""
     moment = available_at(pod, min_ready_s)
     return moment is not None and moment <= now
+
+
+def next_available_s(pods: Iterable[Object], min_ready_s: int, now: float) -> float | None:
+    """In how many seconds the next ready pod becomes available; None when none will."""
+    moments = [available_at(pod, min_ready_s) for pod in pods]
+    return min((moment - now for moment in moments if moment is not None and moment > now), default=None)
 
 
 def max_restarts(pod: Object) -> int:

@@ -48,6 +48,7 @@ def bench_cluster(name: str = "", *, workers: int = 2, started: bool = False) ->
 
 def deployment(name: str, replicas: int, image: str = "registry.k8s.io/pause:3.9") -> str:
     """A manifest of pods that do nothing."""
+    command = "" if "pause" in image else ", command: [sleep, infinity]"
     return f"""
 apiVersion: apps/v1
 kind: Deployment
@@ -59,5 +60,5 @@ spec:
     metadata: {{labels: {{app: {name}}}}}
     spec:
       terminationGracePeriodSeconds: 0
-      containers: [{{name: main, image: "{image}"}}]
+      containers: [{{name: main, image: "{image}"{command}}}]
 """

@@ -50,14 +50,7 @@ done
 def datapath_rows() -> list[Row]:
     """Throughput in Gb/s of one TCP stream."""
     with bench_cluster() as lab:
-        lab.kubectl(
-            "apply",
-            "-f",
-            "-",
-            stdin=deployment("flow", 2, "nicolaka/netshoot").replace(
-                'netshoot"', 'netshoot", command: [sleep, infinity]'
-            ),
-        )
+        lab.kubectl("apply", "-f", "-", stdin=deployment("flow", 2, "nicolaka/netshoot"))
         lab.wait_ready("deployment", "flow")
         pods = sorted(lab.list("pods", selector="app=flow"), key=lambda pod: pod["metadata"]["name"])
         if pods[0]["spec"]["nodeName"] == pods[1]["spec"]["nodeName"]:

@@ -45,7 +45,7 @@ def small(request, boot_cluster):
 
 def test_up_tells_its_phases_and_where_the_kubeconfig_is(cluster):
     phases = [phase["phase"] for phase in cluster.boot["phases"]]
-    assert phases == ["room", "underlay", "certificates", "control plane", "nodes"]
+    assert phases == ["room", "underlay", "certificates", "control plane", "nodes", "dns"]
     assert Path(cluster.boot["kubeconfig"]) == cluster.kubeconfig
     assert cluster.boot["apiServer"].startswith("https://127.0.0.1:")
 

@@ -53,7 +53,7 @@ class SpecError(Exception):
 
 def _problem_line(source: str, problem: Problem) -> str:
     where = f"{source}:{problem.line}" if problem.line else source
-    return f"{where}: {problem.path}: {problem.message}" if problem.path else f"{where}: {problem.message}"
+    return ": ".join(part for part in (where, problem.path, problem.message) if part)
 
 
 _POD_CIDR = IPv4Network("10.244.0.0/16")

@@ -18,12 +18,12 @@ from podnet.controlplane.controllers.daemonset.plan import (
     View,
     desired_status,
     is_rolling,
-    next_available_s,
     plan_presence,
     plan_rolling,
 )
 from podnet.controlplane.controllers.history import REVISION_HASH
 from podnet.controlplane.controllers.podowner import PodOwner
+from podnet.controlplane.controllers.pods import next_available_s
 from podnet.controlplane.controllers.replicaset.plan import BURST_REPLICAS
 from podnet.controlplane.controllers.revisions import RevisionHistory
 
@@ -77,7 +77,9 @@ class DaemonSetController(PodOwner):
         await self.write_status(daemon_set, desired_status(view))
         if refused is not None:
             raise refused
-        moments = [moment for moment in (retry_s, next_available_s(view)) if moment is not None]
+        everyone = [pod for group in pods.values() for pod in group]
+        available_s = next_available_s(everyone, view.min_ready_s, now)
+        moments = [moment for moment in (retry_s, available_s) if moment is not None]
         return Result(min(moments) if moments else None)
 
     async def _advance(self, key: str, view: View) -> tuple[StatusError | None, float | None]:

@@ -15,7 +15,7 @@ from podnet.controlplane.api.types import Object
 from podnet.controlplane.controllers.daemonset.placement import Wanted
 from podnet.controlplane.controllers.deployment.plan import resolve_percent
 from podnet.controlplane.controllers.history import REVISION_HASH
-from podnet.controlplane.controllers.pods import available_at, is_available, is_ready, phase_of
+from podnet.controlplane.controllers.pods import is_available, is_ready, phase_of
 
 Pods = Mapping[str, Sequence[Object]]
 """The DaemonSet's pods by node."""
@@ -210,10 +210,3 @@ def desired_status(view: View) -> Object:
         "conditions": old.get("conditions"),
     }
     return status | {key: value for key, value in optional.items() if value}
-
-
-def next_available_s(view: View) -> float | None:
-    """In how many seconds the next ready pod becomes available; None when none will."""
-    moments = [available_at(pod, view.min_ready_s) for pods in view.pods.values() for pod in pods]
-    waiting = [moment - view.now for moment in moments if moment is not None and moment > view.now]
-    return min(waiting) if waiting else None

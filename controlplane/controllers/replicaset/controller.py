@@ -12,12 +12,11 @@ from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.client.reconcile import DONE, Result
 from podnet.controlplane.controllers.context import ControllerContext
 from podnet.controlplane.controllers.podowner import PodOwner, by_controller_uid
-from podnet.controlplane.controllers.pods import is_active
+from podnet.controlplane.controllers.pods import is_active, next_available_s
 from podnet.controlplane.controllers.replicaset.plan import (
     Failure,
     desired_pod,
     desired_status,
-    next_available_s,
     plan_scale,
 )
 
@@ -48,7 +47,8 @@ class ReplicaSetController(PodOwner):
         await self.write_status(replica_set, desired_status(replica_set, active, failure, now))
         if failure is not None:
             raise StatusError(503, failure.reason, failure.message)
-        return Result(next_available_s(replica_set, active, now))
+        min_ready_s = int(replica_set["spec"].get("minReadySeconds", 0))
+        return Result(next_available_s(active, min_ready_s, now))
 
     def _related(self, replica_set: Object) -> list[Object]:
         controller = meta.controller_of(replica_set)

@@ -103,11 +103,3 @@ def _conditions(old: list[dict[str, Any]], failure: Failure | None, now: float) 
         return old
     condition = {"type": "ReplicaFailure", "status": "True", "reason": failure.reason, "message": failure.message}
     return meta.with_condition(old, condition, format_time(now))
-
-
-def next_available_s(replica_set: Object, pods: Sequence[Object], now: float) -> float | None:
-    """In how many seconds the next ready pod becomes available; None when none will."""
-    min_ready_s = int(replica_set["spec"].get("minReadySeconds", 0))
-    moments = [available_at(pod, min_ready_s) for pod in pods]
-    waiting = [moment - now for moment in moments if moment is not None and moment > now]
-    return min(waiting) if waiting else None

@@ -13,13 +13,13 @@ from podnet.controlplane.client.reconcile import DONE, Result
 from podnet.controlplane.controllers.context import ControllerContext
 from podnet.controlplane.controllers.history import Revisions, with_template
 from podnet.controlplane.controllers.podowner import PodOwner
+from podnet.controlplane.controllers.pods import next_available_s
 from podnet.controlplane.controllers.revisions import RevisionHistory
 from podnet.controlplane.controllers.statefulset.plan import (
     Step,
     View,
     condemned_pods,
     desired_status,
-    next_available_s,
     plan_step,
 )
 from podnet.controlplane.controllers.statefulset.pod import (
@@ -74,7 +74,7 @@ class StatefulSetController(PodOwner):
         await self._finish(view, revisions, in_use)
         if refused is not None:
             raise refused
-        return Result(next_available_s(view))
+        return Result(next_available_s(pods, view.min_ready_s, now))
 
     async def _finish(self, view: View, revisions: Revisions, in_use: set[str]) -> None:
         await self.write_status(view.stateful_set, desired_status(view))

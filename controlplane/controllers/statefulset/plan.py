@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
-from podnet.controlplane.controllers.pods import available_at, is_available, is_ready, is_terminal, phase_of
+from podnet.controlplane.controllers.pods import is_available, is_ready, is_terminal, phase_of
 from podnet.controlplane.controllers.statefulset.pod import ordinal_of, revision_of
 
 
@@ -169,10 +169,3 @@ def desired_status(view: View) -> Object:
     }
     counts = {"readyReplicas": len(ready), "currentReplicas": current, "updatedReplicas": updated}
     return status | {key: value for key, value in counts.items() if value}
-
-
-def next_available_s(view: View) -> float | None:
-    """In how many seconds the next ready pod becomes available; None when none will."""
-    moments = [available_at(pod, view.min_ready_s) for pod in view.pods]
-    waiting = [moment - view.now for moment in moments if moment is not None and moment > view.now]
-    return min(waiting) if waiting else None

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ from minimal_objects import STORED, identify, minimal
 
 from podnet.controlplane.api.resources import CONFIGMAPS
 from podnet.controlplane.api.types import Resource
+from podnet.controlplane.apiserver.lastapplied import ANNOTATION
 from podnet.controlplane.apiserver.local import LocalClient
 from podnet.controlplane.apiserver.managers import is_component, manager_name
 from podnet.controlplane.apiserver.options import UserInfo, WriteOptions
@@ -187,6 +189,28 @@ async def test_managed_fields_can_be_rewritten_as_kubectl_does_it(wire: Wire) ->
     assert list(managers(moved)) == [("kubectl", "Apply", "")]
     after = await apply(wire, CM, config_map(k="v"), "kubectl")
     assert after.json["data"] == {"k": "v"}
+
+
+async def test_kubectl_may_take_over_what_its_client_side_apply_set(wire: Wire) -> None:
+    body = config_map(k="v", mine="x")
+    last = orjson.dumps(body).decode()
+    body["metadata"]["annotations"] = {ANNOTATION: last}
+    await wire("POST", f"{NS}/configmaps?fieldManager=kubectl-client-side-apply", body)
+    assert (await apply(wire, CM, config_map(k="w"), "stranger")).status == 409
+    await wire("PATCH", f"{CM}?fieldManager=editor", {"data": {"mine": "changed"}}, MERGE)
+    assert 'conflict with "editor"' in (await apply(wire, CM, config_map(mine="y"), "kubectl")).message
+    taken = await apply(wire, CM, config_map(k="w"), "kubectl")
+    assert (taken.status, taken.json["data"]) == (200, {"k": "w", "mine": "changed"})
+    kept = orjson.loads(taken.json["metadata"]["annotations"][ANNOTATION])
+    assert kept == {**config_map(k="w"), "metadata": {"name": "a", "namespace": "default", "annotations": {}}}
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"data": 1}'])
+async def test_an_annotation_that_is_no_configuration_excuses_nothing(wire: Wire, text: str) -> None:
+    body = config_map(k="v")
+    body["metadata"]["annotations"] = {ANNOTATION: text}
+    await wire("POST", f"{NS}/configmaps?fieldManager=m", body)
+    assert (await apply(wire, CM, config_map(k="w"), "kubectl")).status == 409
 
 
 async def test_managed_fields_that_cannot_be_read_are_not_believed(wire: Wire) -> None:

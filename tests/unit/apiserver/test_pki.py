@@ -139,3 +139,20 @@ def test_making_it_all_is_fast(tmp_path: Path) -> None:
     began = time.process_time()
     pki.ensure_pki(tmp_path / "pki", **ARGUMENTS)
     assert time.process_time() - began < 1.0  # 15 ms on the development machine; RSA keys would take seconds
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "ca.key", "apiserver.crt", "apiserver.key", "sa.key", "admin.key"])
+@pytest.mark.parametrize("damage", ["garbage", "empty", "gone", "another key"])
+def test_what_a_crash_or_a_full_disk_left_is_made_anew(pki_dir: Path, name: str, damage: str) -> None:
+    path = pki_dir / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        other = (pki_dir / "kube-scheduler.key").read_bytes()
+        path.write_bytes({"garbage": b"x\n", "empty": b"", "another key": other}[damage])
+    pki.ensure_pki(pki_dir, **ARGUMENTS)
+    authority = load(pki_dir / "ca.crt")
+    for leaf in ("apiserver", "admin", "kube-scheduler", "kube-controller-manager", "apiserver-kubelet-client"):
+        load(pki_dir / f"{leaf}.crt").verify_directly_issued_by(authority)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pki_dir / f"{leaf}.crt", pki_dir / f"{leaf}.key")
+    assert b"PRIVATE KEY" in (pki_dir / "sa.key").read_bytes()

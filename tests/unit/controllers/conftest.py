@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from podnet.controlplane.controllers.main import CONTROLLERS, new_context, run_c
 from podnet.controlplane.scheduler.config import SchedulerConfig
 from podnet.controlplane.scheduler.main import run_scheduler
 from podnet.controlplane.store.memory import MemoryStore
+
+sys.path.insert(0, str(Path(__file__).parent))  # workload_objects, for the tests beside it
 
 
 class ControlPlane:

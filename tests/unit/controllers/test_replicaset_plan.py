@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.controllers.ownership import plan_claim
-from podnet.controlplane.controllers.pods import deletion_order, is_available
+from podnet.controlplane.controllers.pods import deletion_order, is_available, next_available_s
 from podnet.controlplane.controllers.replicaset.plan import (
     Failure,
     desired_pod,
     desired_status,
-    next_available_s,
     plan_scale,
     slow_start_batches,
 )
@@ -153,8 +152,8 @@ def test_status_counts_and_leaves_zeros_out() -> None:
         "observedGeneration": 2,
     }
     assert desired_status(replica_set(0), [], None, NOW) == {"replicas": 0, "observedGeneration": 2}
-    assert next_available_s(replica_set(3, minReadySeconds=10), pods, NOW) == 9.0
-    assert next_available_s(replica_set(3), pods, NOW) is None
+    assert next_available_s(pods, 10, NOW) == 9.0
+    assert next_available_s(pods, 0, NOW) is None
 
 
 def test_a_failure_is_told_and_taken_back() -> None:

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podnet.boot import last_log_line
 from podnet.components import (
     MAX_RESTART_DELAY_S,
     Component,
     ComponentSpec,
     exit_text,
     failures_after_exit,
+    fork_component,
     restart_delay_s,
     stop_order,
 )
@@ -77,3 +79,31 @@ def test_components_stop_in_groups_by_rank():
 def test_component_states(pid, restart_at, wanted, state):
     spec = ComponentSpec("x", lambda: None)
     assert Component(spec, pid=pid, restart_at=restart_at, wanted=wanted).state == state
+
+
+def test_the_last_words_of_a_component_are_in_its_log(tmp_path):
+    def main():
+        raise SystemExit("kube-apiserver: the store cannot be opened")
+
+    log = tmp_path / "log"
+    pid = fork_component(ComponentSpec("it", main, log=log), frozenset())
+    assert exit_text(os.waitpid(pid, 0)[1]) == "exit 1"
+    assert last_log_line(log) == "kube-apiserver: the store cannot be opened"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("one\ntwo\n\n", "two"),
+        (
+            "  | ExceptionGroup: x\n  +-+---- 1 ----\n    | ImportError: no name\n    +------------\n",
+            "ImportError: no name",
+        ),
+        ("", ""),
+    ],
+    ids=["plain", "exception-group", "empty"],
+)
+def test_the_last_line_that_says_something(tmp_path, text, line):
+    log = tmp_path / "log"
+    log.write_text(text)
+    assert last_log_line(log) == line

@@ -82,3 +82,13 @@ def test_a_socket_with_a_very_long_path(tmp_path):
             wire.send(client, {"x": 1})
             assert wire.receive(other)[0] == {"x": 1}
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_peer_that_died_with_our_request_unread_has_hung_up(tmp_path):
+    with wire.listen(tmp_path / "control.sock") as server:
+        client = wire.connect(tmp_path / "control.sock")
+        peer, _ = server.accept()
+        client.sendall(b"{}\n")
+        peer.close()  # unread data: the kernel answers with a reset
+        with client:
+            assert list(wire.messages(client)) == []
