@@ -145,7 +145,13 @@ def _running(services: int) -> Iterator[tuple[int, int]]:
 def bench_names(services: int, questions: list[str], *, seconds: int = SECONDS) -> NamesResult:
     """Ask for `questions` (`name TYPE`) round and round, as fast as they are answered; a client of its own asks one
     query after the other meanwhile and takes the times."""
-    with _running(services) as (port, pid), tempfile.TemporaryDirectory() as directory:
+    with _running(services) as (port, pid):
+        return measure_load(port, pid, questions, seconds=seconds)
+
+
+def measure_load(port: int, pid: int, questions: list[str], *, seconds: int = SECONDS) -> NamesResult:
+    """The same for any server on loopback; the first name is the one whose round trips are timed."""
+    with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "questions")
         path.write_text("\n".join(questions) + "\n", encoding="ascii")
         load = ["taskset", "-c", str(LOAD_CORE), "dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", str(path)]
@@ -154,9 +160,9 @@ def bench_names(services: int, questions: list[str], *, seconds: int = SECONDS) 
         with subprocess.Popen([*load, str(seconds)], stdout=subprocess.PIPE, text=True) as process:
             times = _round_trips(port, questions[0].split()[0], seconds)
             text, _ = process.communicate(timeout=60)
-        rate = float(_figure(r"Queries per second:\s+([\d.]+)", text))
-        lost = int(_figure(r"Queries lost:\s+(\d+)", text))
-        return NamesResult(rate, _percentile(times, 0.5), _percentile(times, 0.99), lost, _memory_mb(pid))
+    rate = float(_figure(r"Queries per second:\s+([\d.]+)", text))
+    lost = int(_figure(r"Queries lost:\s+(\d+)", text))
+    return NamesResult(rate, _percentile(times, 0.5), _percentile(times, 0.99), lost, _memory_mb(pid))
 
 
 def _round_trips(port: int, name: str, seconds: float) -> list[float]:

@@ -268,6 +268,7 @@ class WatchCache:
         self.written = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self.failed: asyncio.Future[None] | None = None
 
     def of(self, resource: Resource) -> ResourceCache:
@@ -295,7 +296,8 @@ class WatchCache:
         await self.wait_revision(current)
 
     async def stop(self) -> None:
-        """End every watch and stop following."""
+        """End every watch, those to come too, and stop following."""
+        self._stopped = True
         for cache in self._caches.values():
             for watcher in tuple(cache.watchers):
                 watcher.close()
@@ -380,6 +382,8 @@ class WatchCache:
             first = watcher.take()
             start = max(after, self.revision)
         cache.watchers.add(watcher)
+        if self._stopped:  # a client outside of our stop asks again at once, and would be waited for
+            watcher.close()
         return watcher, first, start
 
 

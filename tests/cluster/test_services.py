@@ -128,7 +128,7 @@ class World:
         try:
             self.cluster.wait(same, f"{source} asks {where}", 10)
         except AssertionError:
-            assert seen == expected, f"{source} asks {where}"  # noqa: PT017 - says what was seen instead
+            assert seen == expected, f"{source} asks {where}"
 
     def seen_as(self, source: str, where: str) -> str:
         """The address the server sees."""

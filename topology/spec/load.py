@@ -169,7 +169,7 @@ def _nodes(spec: Fields) -> list[tuple[_NodeExtra, _Machine]]:
 
 def _node(value: Value, number: int, taken: set[str], problems: list[Problem]) -> tuple[_NodeExtra, _Machine]:
     fields = Fields(value, value.path, problems)
-    name = fields.required("name", f"?{number}", f.dns_label)
+    name = fields.required("name", f"?{number}", rules.node_name)
     default_role = "control-plane" if name == "control-plane" or (number == 0 and "control-plane" not in taken) else ""
     role = fields.parsed("role", default_role or "worker", f.one_of(ROLES))
     ip = fields.parsed("ip", _UNSET, f.machine_address)

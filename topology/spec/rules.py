@@ -19,6 +19,7 @@ from podnet.topology.spec.fields import Fields
 from podnet.topology.spec.types import ClusterSpec, HostSpec, LinkSpec, NodeSpec, SwitchSpec
 
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_NODE_NAME_MAX = 64 - len("system:node:")
 _LABEL_MAX = 63
 # Names a bridge cannot have in the room, or that would shadow what each namespace has.
 _RESERVED = frozenset({"lo", "all", "default", "eth0"})
@@ -45,6 +46,16 @@ def switch_name(data: Any) -> str:
         raise ValueError(f"{name!r} is longer than the {MAX_IFNAME} characters of an interface name")
     if name in _RESERVED:
         raise ValueError(f"{name!r} is an interface name with a meaning of its own")
+    return name
+
+
+def node_name(data: Any) -> str:
+    """A DNS label that, as `system:node:<name>`, fits the 64 characters of a certificate's common name (RFC 5280)."""
+    name = f.dns_label(data)
+    if len(name) > _NODE_NAME_MAX:
+        raise ValueError(
+            f"{name!r} is longer than {_NODE_NAME_MAX} characters: its certificate could not say system:node:<name>"
+        )
     return name
 
 

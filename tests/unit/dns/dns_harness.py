@@ -87,7 +87,9 @@ def says(*texts, rcode=0, ttl=300, soa=False):
     def last(request):
         from podnet.dns.zonefile import parse_record
 
-        authority = [parse_record(f"example.com. {ttl} IN SOA ns.example.com. h.example.com. 1 2 3 4 60")] if soa else []
+        authority = (
+            [parse_record(f"example.com. {ttl} IN SOA ns.example.com. h.example.com. 1 2 3 4 60")] if soa else []
+        )
         answers = [parse_record(text.replace("@", request.qname).replace("TTL", str(ttl))) for text in texts]
         return m.reply(request.message, rcode, answers=answers, authority=authority, authoritative=False)
 

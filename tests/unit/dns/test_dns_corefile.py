@@ -56,7 +56,10 @@ GRAMMAR = {
     "snippet with arguments": ("(s) {\n x {args[0]} {args[1]}\n}\na {\n import s 1 2\n}", [[["a"], [["x", "1", "2"]]]]),
     "snippet in a snippet": ("(s) {\n log\n}\n(t) {\n import s\n x\n}\na {\n import t\n}", [[["a"], [["log"], ["x"]]]]),
     "several blocks": ("a {\n}\nb {\n}", [[["a"], []], [["b"], []]]),
-    "regular expression": ("a {\n x ^ip-(?P<a>[0-9]{1,3})$ {1}.b\n}", [[["a"], [["x", "^ip-(?P<a>[0-9]{1,3})$", "{1}.b"]]]]),
+    "regular expression": (
+        "a {\n x ^ip-(?P<a>[0-9]{1,3})$ {1}.b\n}",
+        [[["a"], [["x", "^ip-(?P<a>[0-9]{1,3})$", "{1}.b"]]]],
+    ),
     "byte order mark": ("\ufeffa {\n}", [[["a"], []]]),
     "empty": ("", []),
     "windows line ends": ("a {\r\n log\r\n}\r\n", [[["a"], [["log"]]]]),
@@ -126,7 +129,10 @@ KEYS = {
     "network /15": ("10.0.0.0/15", [("0.10.in-addr.arpa.", 53), ("1.10.in-addr.arpa.", 53)]),
     "network with port": ("10.0.0.0/8:5300", [("10.in-addr.arpa.", 5300)]),
     "IPv6 network": ("2001:db8::/32", [("8.b.d.0.1.0.0.2.ip6.arpa.", 53)]),
-    "IPv6 network within a nibble": ("2001:db8::/31", [("8.b.d.0.1.0.0.2.ip6.arpa.", 53), ("9.b.d.0.1.0.0.2.ip6.arpa.", 53)]),
+    "IPv6 network within a nibble": (
+        "2001:db8::/31",
+        [("8.b.d.0.1.0.0.2.ip6.arpa.", 53), ("9.b.d.0.1.0.0.2.ip6.arpa.", 53)],
+    ),
     "address": ("10.0.0.1", [("1.0.0.10.in-addr.arpa.", 53)]),
 }
 

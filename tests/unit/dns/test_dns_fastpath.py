@@ -171,7 +171,10 @@ def test_addresses_are_turned_and_all_come_first():
 
 
 def test_addresses_that_cannot_be_turned_are_not_kept():
-    answers = [m.record("web.test.", 5, m.CNAME("x.test.")), *[m.record("x.test.", 5, m.A(ip_address(f"10.0.0.{i}"))) for i in (1, 2)]]
+    answers = [
+        m.record("web.test.", 5, m.CNAME("x.test.")),
+        *[m.record("x.test.", 5, m.A(ip_address(f"10.0.0.{i}"))) for i in (1, 2)],
+    ]
     fast, query = learned(Reuse(rotates=True), answers=answers)
     assert fast.answer(query, 100.0) is None
 

@@ -52,15 +52,26 @@ async def answering(handle):
 async def test_it_hands_on_what_the_upstream_says():
     async with upstream() as to, Chain(f"forward . {to}") as chain:
         message = await chain.ask("WWW.example.com", edns=m.Edns(1232))
-        assert (records(message), message.question.name, message.id) == (["WWW.example.com. A 192.0.2.1"], "WWW.example.com.", 7)
+        assert (records(message), message.question.name, message.id) == (
+            ["WWW.example.com. A 192.0.2.1"],
+            "WWW.example.com.",
+            7,
+        )
         assert message.edns is None, "EDNS is between neighbours"
         assert (await chain.ask("nope.example.com")).rcode == m.SERVFAIL
         text = chain.metrics.expose()
-        assert f'coredns_proxy_request_duration_seconds_count{{proxy_name="forward",to="{to}",rcode="NOERROR"}} 1' in text
+        assert (
+            f'coredns_proxy_request_duration_seconds_count{{proxy_name="forward",to="{to}",rcode="NOERROR"}} 1' in text
+        )
 
 
 async def test_zones_and_exceptions():
-    async with upstream() as to, Chain(f"forward example.com {to} {{\n except www.example.com\n}}", last=lambda r: m.reply(r.message, 3)) as chain:
+    async with (
+        upstream() as to,
+        Chain(
+            f"forward example.com {to} {{\n except www.example.com\n}}", last=lambda r: m.reply(r.message, 3)
+        ) as chain,
+    ):
         await chain.ask("a.www.example.com")
         await chain.ask("x.org")
         assert len(chain.asked) == 2
@@ -69,7 +80,8 @@ async def test_zones_and_exceptions():
 
 
 @pytest.mark.parametrize(
-    ("option", "transport", "whole"), [("", "udp", False), ("", "tcp", True), ("force_tcp", "udp", True), ("prefer_udp", "udp", True)]
+    ("option", "transport", "whole"),
+    [("", "udp", False), ("", "tcp", True), ("force_tcp", "udp", True), ("prefer_udp", "udp", True)],
 )
 async def test_truncation_and_tcp(option, transport, whole):
     async with upstream(f". {{\n bind 127.0.0.1\n hosts /dev/null {{\n{MANY}\n}}\n}}") as to:
@@ -87,7 +99,10 @@ def closed_port():
 
 async def test_a_dead_upstream_is_passed_over_and_probed():
     dead = f"127.0.0.1:{closed_port()}"
-    async with upstream() as to, Chain(f"forward . {dead} {to} {{\n policy sequential\n health_check 10ms\n max_fails 1\n}}") as chain:
+    async with (
+        upstream() as to,
+        Chain(f"forward . {dead} {to} {{\n policy sequential\n health_check 10ms\n max_fails 1\n}}") as chain,
+    ):
         for _ in range(3):
             assert records(await chain.ask("www.example.com"))
         plugin = chain.plugins[0]

@@ -38,7 +38,11 @@ HOSTS_CASES = {
     "case": ("WEB.A.test", "AAAA", ["WEB.A.test. AAAA fd00::1"]),
     "no such type": ("web.a.test", "TXT", []),
     "no IPv6": ("www.a.test", "AAAA", []),
-    "PTR": ("1.0.0.10.in-addr.arpa", "PTR", ["1.0.0.10.in-addr.arpa. PTR web.a.test.", "1.0.0.10.in-addr.arpa. PTR www.a.test."]),
+    "PTR": (
+        "1.0.0.10.in-addr.arpa",
+        "PTR",
+        ["1.0.0.10.in-addr.arpa. PTR web.a.test.", "1.0.0.10.in-addr.arpa. PTR www.a.test."],
+    ),
 }
 
 
@@ -103,7 +107,13 @@ def cached(text, last):
 
 @pytest.mark.parametrize(
     ("text", "upstream_ttl", "first"),
-    [("cache", 300, 300), ("cache 30", 300, 30), ("cache 30", 2, 5), ("cache {\n success 10 60 0\n }", 2, 2), ("cache", 7200, 3600)],
+    [
+        ("cache", 300, 300),
+        ("cache 30", 300, 30),
+        ("cache 30", 2, 5),
+        ("cache {\n success 10 60 0\n }", 2, 2),
+        ("cache", 7200, 3600),
+    ],
 )
 async def test_cache_ttl_limits_and_ageing(text, upstream_ttl, first):
     chain, clock = cached(text, says("@ TTL IN A 192.0.2.1", ttl=upstream_ttl))
@@ -386,7 +396,10 @@ async def test_loadbalance():
 async def test_whoami():
     async with Chain("whoami") as chain:
         message = await chain.ask("x.test", client="fd00::7", transport="tcp")
-        assert [str(each) for each in message.additional] == ["x.test.\t0\tIN\tAAAA\tfd00::7", "_tcp.x.test.\t0\tIN\tSRV\t0 0 40000 ."]
+        assert [str(each) for each in message.additional] == [
+            "x.test.\t0\tIN\tAAAA\tfd00::7",
+            "_tcp.x.test.\t0\tIN\tSRV\t0 0 40000 .",
+        ]
         assert (await chain.ask(".")).additional[1].name == "_udp."
 
 
@@ -450,11 +463,19 @@ AUTOPATHS = {
         ["www.example.com.default.svc.cluster.local. CNAME www.example.com.", "www.example.com. A 192.0.2.1"],
         4,
     ),
-    "first of all": ("web.default.svc.cluster.local", "web.default.svc.cluster.local.", ["web.default.svc.cluster.local. A 192.0.2.1"], 1),
+    "first of all": (
+        "web.default.svc.cluster.local",
+        "web.default.svc.cluster.local.",
+        ["web.default.svc.cluster.local. A 192.0.2.1"],
+        1,
+    ),
     "second": (
         "web.prod.default.svc.cluster.local",
         "web.prod.svc.cluster.local.",
-        ["web.prod.default.svc.cluster.local. CNAME web.prod.svc.cluster.local.", "web.prod.svc.cluster.local. A 192.0.2.1"],
+        [
+            "web.prod.default.svc.cluster.local. CNAME web.prod.svc.cluster.local.",
+            "web.prod.svc.cluster.local. A 192.0.2.1",
+        ],
         2,
     ),
     "not the first of the list": ("www.example.com.svc.cluster.local", "www.example.com.", [], 1),
@@ -685,4 +706,3 @@ async def test_reload_watches_the_file(tmp_path, monkeypatch):
         await asyncio.sleep(0.15)
         assert "coredns_reload_failed_total 1" in server.metrics.expose()
         assert (await ask_udp(address, "web.test")).answers
-

@@ -323,7 +323,7 @@ async def test_reload_opens_and_closes_addresses(tmp_path):
         assert await server.reload()
         assert server.addresses == [("127.0.0.1", two)]
         assert (await ask_udp(("127.0.0.1", two), "x.test")).rcode == 0
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError):
             await asyncio.open_connection("127.0.0.1", one)
 
 
@@ -379,5 +379,3 @@ async def test_a_request_is_the_same_client_asking_something_else():
     request = replace(WAY, message=m.query("A.b", 1))
     other = request.asking("c.", qtype=28)
     assert (request.name, other.name, other.qtype, other.client) == ("a.b.", "c.", 28, request.client)
-
-

@@ -39,7 +39,13 @@ RECORDS = st.one_of(
     st.builds(lambda name, ttl, data: m.Record(name, 4711, ttl, m.Raw(data)), NAMES, U31, st.binary(max_size=40)),
 )
 SECTION = st.lists(RECORDS, max_size=4).map(tuple)
-EDNS = st.builds(m.Edns, U16, st.integers(0, 255), st.booleans(), st.lists(st.tuples(U16, st.binary(max_size=20)), max_size=2).map(tuple))
+EDNS = st.builds(
+    m.Edns,
+    U16,
+    st.integers(0, 255),
+    st.booleans(),
+    st.lists(st.tuples(U16, st.binary(max_size=20)), max_size=2).map(tuple),
+)
 
 
 @st.composite
@@ -92,7 +98,13 @@ def test_a_truncated_message_fits_says_so_and_is_a_prefix(message, size):
 @settings(max_examples=150, deadline=None)
 def test_dnspython_reads_what_we_write(dnspython, message):
     # Other opcodes than QUERY give records another meaning for it.
-    message = replace(message, opcode=0, questions=(m.Question("web.default.svc.cluster.local.", 1),), edns=None, rcode=message.rcode & 15)
+    message = replace(
+        message,
+        opcode=0,
+        questions=(m.Question("web.default.svc.cluster.local.", 1),),
+        edns=None,
+        rcode=message.rcode & 15,
+    )
     data = encode(message)
     theirs = dnspython.from_wire(data, one_rr_per_rrset=True, continue_on_error=True, raise_on_truncation=False)
     assert theirs.id == message.id
@@ -104,7 +116,11 @@ def test_dnspython_reads_what_we_write(dnspython, message):
 TYPICAL = m.reply(
     m.query("web.default.svc.cluster.local.", m.SRV_, id_=4711),
     answers=[m.record("web.default.svc.cluster.local.", 5, m.SRV(0, 100, 80, "web.default.svc.cluster.local."))],
-    authority=[m.record("cluster.local.", 5, m.SOA("ns.dns.cluster.local.", "hostmaster.cluster.local.", 1, 7200, 1800, 86400, 5))],
+    authority=[
+        m.record(
+            "cluster.local.", 5, m.SOA("ns.dns.cluster.local.", "hostmaster.cluster.local.", 1, 7200, 1800, 86400, 5)
+        )
+    ],
     additional=[
         m.record("web.default.svc.cluster.local.", 5, m.A(IPv4Address("10.96.0.7"))),
         m.record("web.default.svc.cluster.local.", 5, m.AAAA(IPv6Address("fd00::7"))),
@@ -116,7 +132,9 @@ TYPICAL = m.reply(
 
 def test_dnspython_says_the_same_of_a_typical_answer(dnspython):
     theirs = dnspython.from_wire(encode(TYPICAL))
-    assert theirs.answer[0].to_text() == "web.default.svc.cluster.local. 5 IN SRV 0 100 80 web.default.svc.cluster.local."
+    assert (
+        theirs.answer[0].to_text() == "web.default.svc.cluster.local. 5 IN SRV 0 100 80 web.default.svc.cluster.local."
+    )
     assert theirs.payload == 1232
     assert theirs.authority[0][0].serial == 1
     assert decode(theirs.to_wire()) == TYPICAL
@@ -211,7 +229,9 @@ def test_a_long_chain_of_pointers_is_followed_and_ends():
 
 
 @pytest.mark.parametrize(
-    "name", ["a" * 64 + ".", "a..b.", ".a.", ("a" * 62 + ".") * 5], ids=["long label", "empty label", "leading dot", "long name"]
+    "name",
+    ["a" * 64 + ".", "a..b.", ".a.", ("a" * 62 + ".") * 5],
+    ids=["long label", "empty label", "leading dot", "long name"],
 )
 def test_names_that_cannot_be_sent(name):
     with pytest.raises(WireError):
@@ -236,7 +256,9 @@ def test_name_forms(text, wire):
 
 
 def test_pointers_keep_the_case_of_every_name():
-    message = m.reply(m.query("WWW.Example.com.", 1), answers=[m.record("www.example.com.", 1, m.CNAME("Example.com."))])
+    message = m.reply(
+        m.query("WWW.Example.com.", 1), answers=[m.record("www.example.com.", 1, m.CNAME("Example.com."))]
+    )
     data = encode(message)
     assert decode(data) == message
     assert b"\3www\7example" in data, "a name of another case is written out"
@@ -248,7 +270,10 @@ def test_srv_targets_are_not_compressed():
 
 def test_names_beyond_16_kib_are_written_out():
     records = [m.record(f"n{i}.example.", 1, m.TXT((b"x" * 200,))) for i in range(120)]
-    records += [m.record("late.example.", 1, m.CNAME("later.late.example.")), m.record("late.example.", 1, m.NS("later.late.example."))]
+    records += [
+        m.record("late.example.", 1, m.CNAME("later.late.example.")),
+        m.record("late.example.", 1, m.NS("later.late.example.")),
+    ]
     message = m.reply(m.query("example.", 1), answers=records)
     data = encode(message)
     assert len(data) > 0x3FFF

@@ -219,6 +219,7 @@ BAD = [
     Bad("name-upper-case", "spec: {nodes: [{name: Worker}]}\n", "spec.nodes[0].name: 'Worker' is not a DNS-1123 label"),
     Bad("name-underscore", "metadata: {name: my_cluster}\n", "metadata.name: 'my_cluster' is not a DNS-1123 label"),
     Bad("name-too-long", f"metadata: {{name: {'x' * 64}}}\n", "is not a DNS-1123 label"),
+    Bad("node-name-too-long", f"spec: {{nodes: [{{name: {'x' * 53}}}]}}\n", "is longer than 52 characters"),
     Bad("name-newline", 'metadata: {name: "a\\n"}\n', "is not a DNS-1123 label"),
     Bad("name-number", "spec: {nodes: [{name: 7}]}\n", "spec.nodes[0].name: must be a string, not the number 7"),
     Bad("name-twice", "spec: {nodes: [{name: a}, {name: a}]}\n", "spec.nodes[1]: the name 'a' is taken by another machine"),
