@@ -118,14 +118,16 @@ class FastPath:
         has_opt = bool(data[11])
         tail = data[2:-OPT_SIZE] if has_opt else data[2:]
         opt = data[-OPT_SIZE:] if has_opt else b""
-        if out[2] & 2 or not _usual(data, opt) or tail != _lower(tail):
+        # Without EDNS every client takes 512 bytes, so even what is cut is the same for all of them.
+        truncated = bool(out[2] & 2)
+        if (truncated and has_opt) or not _usual(data, opt) or tail != _lower(tail):
             return
         question_end = len(tail) + 2
         if out[12:question_end] != tail[10:] or (has_opt and out[-OPT_SIZE:] != opt):
             return
         body = out[question_end : len(out) - len(opt)]
         entry = Entry(tail, out[2:12], body, reuse, case_safe=_case_safe(message), zone=zone)
-        if reuse.rotates and not _set_rotation(entry, message):
+        if reuse.rotates and not truncated and not _set_rotation(entry, message):
             return
         if reuse.ages_from is not None:
             entry.offsets = tuple(offset - question_end for offset in ttl_offsets(out[: question_end + len(body)]))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podnet.proxy.backend import Backend
+from podnet.proxy.iptables.backend import IptablesBackend
 from podnet.proxy.nftables.backend import NftablesBackend
 from podnet.topology.kernel import Kernel, Netns
 
-_BACKENDS: dict[str, Callable[[Kernel, Netns], Backend]] = {"nftables": NftablesBackend}
-"""`proxy/iptables` adds its own here."""
+_BACKENDS: dict[str, Callable[[Kernel, Netns], Backend]] = {
+    "nftables": NftablesBackend,
+    "iptables": IptablesBackend,
+}
 
 MODES = tuple(_BACKENDS)
 

@@ -36,6 +36,7 @@ from podnet.controlplane.controllers.podgc import PodGCController
 from podnet.controlplane.controllers.replicaset.controller import ReplicaSetController
 from podnet.controlplane.controllers.resourcequota.controller import ResourceQuotaController
 from podnet.controlplane.controllers.serviceaccount import run_root_ca, run_service_account
+from podnet.controlplane.controllers.servicecidr import ServiceCIDRController
 from podnet.controlplane.controllers.statefulset.controller import StatefulSetController
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ CONTROLLERS: Mapping[str, Start] = {
     "podgc": lambda context: PodGCController(context).run(),
     "endpointslice": lambda context: EndpointSliceController(context).run(),
     "endpointslicemirroring": lambda context: EndpointSliceMirroringController(context).run(),
+    "servicecidr": lambda context: ServiceCIDRController(context).run(),
     "garbage-collector": lambda context: GarbageCollector(context).run(),
 }
 """Every controller by name; a new one is a new line."""

@@ -105,10 +105,10 @@ def diff_ruleset(have: Ruleset, want: Ruleset) -> Changes:
     changed = [name for name, chain in want.chains.items() if have.chains.get(name) != chain]
     for name in changed:
         header = want.chains[name].header
-        is_new = name not in have.chains
-        lines.append(f"add chain {_T} {name} {{ {header} }}" if is_new and header else f"add chain {_T} {name}")
-        if not is_new:
+        if name in have.chains:
             lines.append(f"flush chain {_T} {name}")
+        else:
+            lines.append(f"add chain {_T} {name}" + (f" {{ {header} }}" if header else ""))
     lines += [f"add rule {_T} {name} {rule}" for name in changed for rule in want.chains[name].rules]
     for name, item in want.sets.items():
         lines += _diff_elements(name, have.sets.get(name), item)

@@ -18,7 +18,8 @@ from collections import Counter
 import pytest
 import yaml
 
-MODES = ("nftables", "iptables")
+from podnet.proxy.modes import MODES
+
 AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.53"
 NETSHOOT = "nicolaka/netshoot"
 NAMESPACE = "world"

@@ -117,8 +117,12 @@ def test_indexed_job_completes(cluster, namespace):
     kubectl("wait", "--for=condition=complete", "job/idx", "--timeout=60s")
     status = get("job", "idx")["status"]
     assert (status["succeeded"], status["completedIndexes"]) == (3, "0-2")
-    logs = kubectl("logs", "-l", "batch.kubernetes.io/job-name=idx").stdout
-    assert sorted(logs.split("\n")[:3]) == ["I am 0", "I am 1", "I am 2"]
+    words = ("logs", "-l", "batch.kubernetes.io/job-name=idx")
+
+    def said():
+        return sorted(kubectl(*words, check=False).stdout.split()) == sorted(["I", "am", "0", "I", "am", "1", "I", "am", "2"])
+
+    cluster.wait(said, "every index knew its number")
     assert "3/3" in kubectl("get", "job", "idx").stdout
 
 

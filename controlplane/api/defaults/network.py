@@ -45,7 +45,10 @@ def default_endpoints(obj: JSONObject) -> None:
 
 
 def default_endpoint_slice(obj: JSONObject) -> None:
-    """EndpointSlice: an unnamed port has the empty name."""
+    """EndpointSlice: an unnamed port has the empty name; an endpoint of which nothing is said has conditions, though
+    empty ones."""
+    for endpoint in each(obj, "endpoints"):
+        child(endpoint, "conditions")
     for port in each(obj, "ports"):
         fill(port, name="", protocol="TCP")
 

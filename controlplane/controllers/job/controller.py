@@ -43,7 +43,11 @@ class JobController(PodOwner):
         if job is None:
             self.expectations.forget(key)
             return DONE
-        if job["spec"].get("managedBy") not in {None, MANAGED_BY} or meta.is_terminating(job):
+        if job["spec"].get("managedBy") not in {None, MANAGED_BY}:
+            return DONE
+        if meta.is_terminating(job):
+            # Deleted in the foreground it waits for its pods, which must not wait for it.
+            await self._release(pod for pod in self.pods.by_index("controller-uid", meta.uid(job)) if is_tracked(pod))
             return DONE
         ended = ended_at(job)
         ttl = job["spec"].get("ttlSecondsAfterFinished")

@@ -15,7 +15,7 @@ import struct
 import termios
 from collections.abc import Awaitable, Callable
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from podnet.controlplane.kubelet.cri import ExecProcess
 from podnet.controlplane.kubelet.server.channels import (
@@ -52,6 +52,14 @@ async def refuse(socket: web.WebSocketResponse, message: str) -> None:
     """Say on the error channel why there is nothing to talk to, and close."""
     await socket.send_bytes(encode_status(error_status(message)))
     await socket.close()
+
+
+def frame_payload(message: WSMessage) -> bytes | None:
+    """The bytes of a data frame, None for any other. Text counts too: the Python client sends what is written to
+    standard input as a str in text frames, and upstream reads both kinds alike."""
+    if message.type is WSMsgType.TEXT:
+        return str(message.data).encode()
+    return bytes(message.data) if message.type is WSMsgType.BINARY else None
 
 
 class Session:
@@ -126,9 +134,9 @@ class Session:
         """Returns when the client has left."""
         protocol = self._socket.ws_protocol or V4
         async for message in self._socket:
-            if message.type is not WSMsgType.BINARY:
+            if (data := frame_payload(message)) is None:
                 continue
-            match parse_message(message.data, protocol):
+            match parse_message(data, protocol):
                 case Stdin(data) if self._stdin >= 0 and not await write_all(self._stdin, data):
                     self._close_stdin()
                 case StdinClosed():

@@ -105,7 +105,10 @@ def test_any_bytes_are_understood_or_refused(noise: bytes) -> None:
 
 
 @given(
-    st.lists(st.dictionaries(st.text("abc-", min_size=1), st.text(st.characters(exclude_characters="\0"))), max_size=5)
+    st.lists(
+        st.dictionaries(st.text("abc-", min_size=1), st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
+        max_size=5,
+    )
 )
 def test_header_blocks_survive_one_compressor_for_the_whole_connection(blocks: list[dict[str, str]]) -> None:
     writer, reader = HeaderWriter(), HeaderReader()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.resources import (
     CONTROLLERREVISIONS,
+    CRONJOBS,
     DAEMONSETS,
     JOBS,
     NODES,
     PERSISTENTVOLUMECLAIMS,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
     STATEFULSETS,
 )
 
@@ -63,7 +69,7 @@ async def status_is(plane: Any, resource: Any, name: str, **fields: Any) -> Any:
     async def check() -> Any:
         obj = await live(plane, resource, name)
         status = obj.get("status") or {}
-        same = status.get("observedGeneration", obj["metadata"]["generation"]) == obj["metadata"]["generation"]
+        same = status.get("observedGeneration", 0) == obj["metadata"].get("generation", 0)
         return obj if same and all(status.get(field, 0) == value for field, value in fields.items()) else None
 
     try:
@@ -108,6 +114,9 @@ async def test_a_daemon_set_rolls_and_comes_back(plane: Any) -> None:
     assert [pod["spec"]["containers"][0]["image"] for pod in await pods(plane, "agent")] == ["nginx:1"] * 2
     revisions = (await plane.client.list(CONTROLLERREVISIONS, "default")).items
     assert sorted(revision["revision"] for revision in revisions) == [2, 3]
+    counted = "deprecated.daemonset.template.generation"
+    assert (await live(plane, DAEMONSETS, "agent"))["metadata"]["annotations"][counted] == "3"
+    assert {pod["metadata"]["labels"]["pod-template-generation"] for pod in await pods(plane, "agent")} == {"3"}
 
 
 async def test_on_delete_waits_for_the_user(plane: Any) -> None:
@@ -171,6 +180,45 @@ async def test_a_stateful_set_starts_in_order_with_names_and_claims(plane: Any) 
     assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("db-0", "db")
     volume = next(v for v in pod["spec"]["volumes"] if v["name"] == "data")
     assert volume["persistentVolumeClaim"]["claimName"] == "data-db-0"
+
+
+@pytest.mark.parametrize("when", ["whenScaled", "whenDeleted"])
+async def test_claims_go_when_the_policy_says_so(plane: Any, when: str) -> None:
+    await booted(plane)
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    body = workload(
+        "StatefulSet",
+        "db",
+        replicas=2,
+        podManagementPolicy="Parallel",
+        volumeClaimTemplates=[claim],
+        persistentVolumeClaimRetentionPolicy={when: "Delete"},
+    )
+    await plane.client.create(STATEFULSETS, body)
+
+    async def claims() -> Any:
+        found = (await plane.client.list(PERSISTENTVOLUMECLAIMS, "default")).items
+        # A claim in use is held by its protection until its pod is gone: that it goes is all that counts here.
+        return [c["metadata"]["name"] for c in found if not c["metadata"].get("deletionTimestamp")]
+
+    async def are(*names: str) -> Any:
+        return sorted(await claims()) == [*names]
+
+    await plane.until(lambda: are("data-db-0", "data-db-1"))
+    await plane.until(lambda: _count(plane, 2))
+    if when == "whenScaled":
+        await plane.client.patch(STATEFULSETS, "db", "default", {"spec": {"replicas": 1}})
+        await plane.until(lambda: are("data-db-0"))
+    else:
+        await plane.client.delete(STATEFULSETS, "db", "default", propagation="Background")
+        await plane.until(are)
+
+
+async def _count(plane: Any, number: int) -> bool:
+    return len(await pods(plane, "db")) == number
 
 
 async def test_a_stateful_set_grows_shrinks_and_updates_from_the_top(plane: Any) -> None:
@@ -343,13 +391,68 @@ async def test_deadline_and_time_to_live(plane: Any) -> None:
     await plane.until(gone)
 
 
-async def test_pods_of_a_deleted_job_go(plane: Any) -> None:
+@pytest.mark.parametrize("propagation", ["Background", "Foreground"])
+async def test_pods_of_a_deleted_job_go(plane: Any, propagation: str) -> None:
     plane.start()
     await plane.client.create(JOBS, job("pi"))
     await unfinished(plane, 1)
-    await plane.client.delete(JOBS, "pi", "default", propagation="Background")
-    await unfinished(plane, 0)
-    assert await pods(plane) == []
+    await plane.client.delete(JOBS, "pi", "default", propagation=propagation)
+
+    async def gone() -> Any:
+        return not (await plane.client.list(JOBS, "default")).items and not await pods(plane)
+
+    await plane.until(gone)
+
+
+async def test_pods_of_an_orphaning_job_stay_and_are_free(plane: Any) -> None:
+    plane.start()
+    await plane.client.create(JOBS, job("pi"))
+    await unfinished(plane, 1)
+    await plane.client.delete(JOBS, "pi", "default", propagation="Orphan")
+
+    async def free() -> Any:
+        return [p for p in await pods(plane) if not {"ownerReferences", "finalizers"} & p["metadata"].keys()]
+
+    await plane.until(free)
+
+
+async def test_a_cron_job_starts_jobs_and_keeps_few(plane: Any) -> None:
+    plane.start()
+    template = {"spec": {"template": job("x")["spec"]["template"]}}
+    spec = {"schedule": "@every 1s", "jobTemplate": template, "concurrencyPolicy": "Forbid"}
+    body = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tick", "namespace": "default"}}
+    await plane.client.create(CRONJOBS, {**body, "spec": {**spec, "successfulJobsHistoryLimit": 0}})
+    (pod,) = await unfinished(plane, 1)
+    cron_job = await live(plane, CRONJOBS, "tick")
+    (active,) = cron_job["status"]["active"]
+    assert active["name"] == pod["metadata"]["ownerReferences"][0]["name"]
+    await finish(plane, pod, "Succeeded")
+
+    async def forgotten() -> Any:
+        names = [each["metadata"]["name"] for each in (await plane.client.list(JOBS, "default")).items]
+        last = (await live(plane, CRONJOBS, "tick"))["status"].get("lastSuccessfulTime")
+        return last and active["name"] not in names
+
+    await plane.until(forgotten)
+
+
+async def test_a_budget_and_a_quota_follow_the_pods(plane: Any) -> None:
+    await booted(plane)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"}}
+    await plane.client.create(RESOURCEQUOTAS, {**quota, "spec": {"hard": {"pods": "2"}}})
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b", "namespace": "default"},
+    }
+    selector = {"matchLabels": {"app": "db"}}
+    await plane.client.create(PODDISRUPTIONBUDGETS, {**budget, "spec": {"selector": selector, "maxUnavailable": 1}})
+    await plane.client.create(STATEFULSETS, workload("StatefulSet", "db", replicas=2))
+    await status_is(plane, PODDISRUPTIONBUDGETS, "b", expectedPods=2, currentHealthy=2, disruptionsAllowed=1)
+    await status_is(plane, RESOURCEQUOTAS, "q", used={"pods": "2"})
+    spare = {"metadata": {"name": "x", "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    with pytest.raises(StatusError, match="exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"):
+        await plane.client.create(PODS, {"apiVersion": "v1", "kind": "Pod", **spare})
 
 
 async def test_a_replication_controller_keeps_its_number(plane: Any) -> None:

@@ -13,7 +13,7 @@ from podnet.dns.handler import Request, Response, Runtime
 from podnet.dns.http import HttpListeners
 from podnet.dns.metrics import Registry
 from podnet.dns.registry import build_plugins
-from podnet.dns.server import Server
+from podnet.dns.server import Server, open_sockets
 from podnet.dns.wire import decode, encode
 
 
@@ -113,7 +113,7 @@ async def serving(text=None, corefile=None, environ=None):
         await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 10)
 
 
-async def udp(address, data, *, timeout=2.0):
+async def udp(address, data, *, timeout=2.0):  # noqa: ASYNC109 - a test's own patience
     """One datagram there, one back; None when nothing comes."""
     loop = asyncio.get_running_loop()
     received = loop.create_future()
@@ -158,3 +158,12 @@ async def ask_tcp(address, *messages, half_close=False):
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+def free_port():
+    """One that is free for UDP and TCP."""
+    pair = open_sockets("127.0.0.1", 0)
+    port = pair[0].getsockname()[1]
+    for sock in pair:
+        sock.close()
+    return port

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dns_harness import Chain, ask_udp, records, serving
+from dns_harness import Chain, ask_udp, free_port, records, serving
 
 from podnet.dns import message as m
 from podnet.dns.plugins.forward import Forward
@@ -44,7 +44,7 @@ async def answering(handle):
 
     transport, _ = await loop.create_datagram_endpoint(Server, local_addr=("127.0.0.1", 0))
     try:
-        yield "127.0.0.1:%d" % transport.get_extra_info("sockname")[1]
+        yield f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     finally:
         transport.close()
 
@@ -84,11 +84,11 @@ async def test_zones_and_exceptions():
     [("", "udp", False), ("", "tcp", True), ("force_tcp", "udp", True), ("prefer_udp", "udp", True)],
 )
 async def test_truncation_and_tcp(option, transport, whole):
-    async with upstream(f". {{\n bind 127.0.0.1\n hosts /dev/null {{\n{MANY}\n}}\n}}") as to:
-        async with Chain(f"forward . {to} {{\n {option}\n}}") as chain:
-            message = await chain.ask("many.test", transport=transport)
-            assert message.truncated is not whole
-            assert (len(message.answers) == 200) is whole
+    text = f". {{\n bind 127.0.0.1\n hosts /dev/null {{\n{MANY}\n}}\n}}"
+    async with upstream(text) as to, Chain(f"forward . {to} {{\n {option}\n}}") as chain:
+        message = await chain.ask("many.test", transport=transport)
+        assert message.truncated is not whole
+        assert (len(message.answers) == 200) is whole
 
 
 def closed_port():
@@ -198,10 +198,7 @@ async def test_policies(policy):
 
 
 async def test_a_circle_of_forwards_ends_the_server():
-    udp_sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp_sock.bind(("127.0.0.1", 0))
-    port = udp_sock.getsockname()[1]
-    udp_sock.close()
+    port = free_port()
     text = f".:{port} {{\n bind 127.0.0.1\n loop\n forward . 127.0.0.1:{port}\n}}"
     async with serving(text) as server:
         async with asyncio.timeout(5):

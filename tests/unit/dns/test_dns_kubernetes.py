@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 import kubernetes_cases as cases
@@ -112,6 +115,33 @@ async def test_what_is_prepared_as_bytes_is_what_the_chain_says(corefile, change
                 continue
             slow = (await plugin.serve(request_of(name, qtype), refuse)).message
             assert wire.decode(out) == wire.decode(wire.encode(slow))
+
+
+_WORDS = st.sampled_from(
+    ["svc1", "svc6", "hdls1", "external", "testns", "podns", "svc", "pod", "cluster", "local", "dns", "ns", "_http", "_tcp",
+     "172-0-0-3", "dup-name", "10-240-0-1", "dns-version", "x y", "a.b", "SvC1", "TESTNS"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(_WORDS, max_size=6),
+    st.sampled_from(["testns.svc.cluster.local.", "cluster.local.", "CLUSTER.local.", "local.", ""]),
+    st.sampled_from([1, 2, 5, 6, 12, 15, 16, 28, 33, 65, 255]),
+    st.sampled_from(["disabled", "insecure", "verified"]),
+)
+def test_any_question_gets_one_answer_by_both_ways(labels, end, qtype, pods):
+    name = wire.name_of([label.encode() for label in labels]) if labels else ""
+    name = (name + end) or "."
+
+    async def both():
+        plugin = await start_plugin(f"kubernetes cluster.local {{\n pods {pods}\n}}", CLUSTER)
+        out = FastPath(lambda question: _source(plugin, question)).answer(wire.encode(query(name, qtype, id_=7)), 0.0)
+        return out, (await plugin.serve(request_of(name, qtype), refuse)).message
+
+    fast, slow = asyncio.run(both())
+    assert len(slow.questions) == 1
+    assert fast is None or wire.decode(fast) == wire.decode(wire.encode(slow))
 
 
 def _source(plugin, question):

@@ -451,7 +451,7 @@ def only(*names, rcode=0):
 
     def last(request):
         known = request.name in names
-        return UP(request) if known else m.reply(request.message, m.NXDOMAIN if not rcode else rcode)
+        return UP(request) if known else m.reply(request.message, rcode or m.NXDOMAIN)
 
     return last
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dns_harness import Chain, ask_tcp, ask_udp, records, serving, udp
+from dns_harness import Chain, ask_tcp, ask_udp, free_port, records, serving, udp
 
 from podnet.dns import message as m
 from podnet.dns.config import ConfigError
@@ -177,7 +177,7 @@ async def test_udp_and_tcp():
         (address,) = server.addresses
         answer = await ask_udp(address, "Who.Test")
         assert answer.question.name == "Who.Test."
-        assert [str(each.data) for each in answer.additional][0] == "127.0.0.1"
+        assert str(answer.additional[0].data) == "127.0.0.1"
         (answer,) = await ask_tcp(address, m.query("who.test", 1))
         assert answer.additional[1].name == "_tcp.who.test."
 
@@ -253,21 +253,13 @@ async def test_an_answer_comes_from_the_address_that_was_asked():
 
 
 async def test_several_addresses_and_ports(tmp_path):
-    ports = [sock_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     text = f"a.test:{ports[0]} b.test:{ports[1]} {{\n bind 127.0.0.1 127.0.0.2\n whoami\n}}"
     async with serving(text) as server:
         assert sorted(server.addresses) == sorted((host, port) for host in ("127.0.0.1", "127.0.0.2") for port in ports)
         assert (await ask_udp(("127.0.0.2", ports[0]), "x.a.test")).rcode == 0
         assert (await ask_udp(("127.0.0.2", ports[0]), "x.b.test")).rcode == m.REFUSED
         assert (await ask_udp(("127.0.0.1", ports[1]), "x.b.test")).rcode == 0
-
-
-def sock_port():
-    udp_sock, tcp_sock = open_sockets("127.0.0.1", 0)
-    port = udp_sock.getsockname()[1]
-    udp_sock.close()
-    tcp_sock.close()
-    return port
 
 
 def corefile(tmp_path, address, extra=""):
@@ -316,7 +308,7 @@ async def test_a_bad_corefile_changes_nothing(tmp_path, caplog):
 
 async def test_reload_opens_and_closes_addresses(tmp_path):
     path = tmp_path / "Corefile"
-    one, two = sock_port(), sock_port()
+    one, two = free_port(), free_port()
     path.write_text(f".:{one} {{\n bind 127.0.0.1\n whoami\n}}")
     async with serving(corefile=path) as server:
         path.write_text(f".:{two} {{\n bind 127.0.0.1\n whoami\n}}")
@@ -358,7 +350,7 @@ async def test_what_cannot_start_says_why(tmp_path):
         await Server(text=". {\n nope\n}", port=0).run()
     with pytest.raises(ConfigError, match="loading Corefile"):
         await Server(tmp_path / "none", port=0).run()
-    port = sock_port()
+    port = free_port()
     taken = open_sockets("127.0.0.1", port)
     try:
         with pytest.raises(BaseExceptionGroup) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from aiohttp import WSMessage, WSMsgType
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,20 @@ from podnet.controlplane.kubelet.server.channels import (
     exit_status,
     parse_message,
 )
+from podnet.controlplane.kubelet.server.streams import frame_payload
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "payload"),
+    [
+        (WSMsgType.BINARY, b"\x00ls\n", b"\x00ls\n"),
+        (WSMsgType.TEXT, "\x00ls ü\n", "\x00ls ü\n".encode()),  # what the Python client sends for a str
+        (WSMsgType.PING, b"", None),
+    ],
+    ids=["binary", "text", "ping"],
+)
+def test_text_frames_are_read_as_binary_ones(kind, data, payload):
+    assert frame_payload(WSMessage(kind, data, None)) == payload
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""The iptables mode at the kernel: everything the first time and after a failure, else only the chains that changed.
+
+What the kernel has is remembered, never listed on the way. Listing happens before a full load, to find what an earlier
+life or another hand left in our chains, and when somebody else may have written rules: with iptables over nf_tables the
+generation number tells, with legacy iptables every check looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from podnet.proxy.iptables.listing import parse_save
+from podnet.proxy.iptables.program import Iptables
+from podnet.proxy.iptables.render import compile_ruleset
+from podnet.proxy.iptables.ruleset import Ruleset, is_listed, render_changes, render_cleanup, render_full
+from podnet.proxy.model import Model
+from podnet.proxy.nftables.generation import observe_generation
+from podnet.topology.kernel import Kernel, KernelError, Netns, SetSysctl
+
+LOG = logging.getLogger(__name__)
+
+ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
+"""Lets a node port be reached at 127.0.0.1; KUBE-FIREWALL keeps everybody else away from that network."""
+
+
+class Program(Protocol):
+    """The part of `Iptables` used here."""
+
+    def restore(self, netns: Netns, script: str) -> None:
+        """Apply."""
+        ...
+
+    def save(self, netns: Netns) -> str:
+        """List."""
+        ...
+
+    def is_nftables(self) -> bool:
+        """Whether generations tell."""
+        ...
+
+
+class IptablesBackend:
+    """A `Backend` (see proxy/backend.py) over the KUBE- chains of the filter and nat tables."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        netns: Netns = "",
+        program: Program | None = None,
+        generation: Callable[[Netns], int] = observe_generation,
+    ) -> None:
+        self._kernel = kernel
+        self._netns = netns
+        self._program = program or Iptables()
+        self._observe_generation = generation
+        self._applied: Ruleset | None = None
+        self._generation: int | None = None
+
+    def sync(self, model: Model) -> None:
+        """Make the chains those of the model."""
+        want = compile_ruleset(model)
+        have, self._applied = self._applied, None  # unknown, until all tables have gone through
+        if have is None:
+            # The guard of 127/8 before what makes it needed.
+            self._generation = None
+            self._program.restore(self._netns, render_full(want, parse_save(self._program.save(self._netns))))
+            self._kernel.apply(self._netns, (SetSysctl(ROUTE_LOCALNET, "1"),))
+        elif script := render_changes(have, want):
+            self._restore_changes(script)
+        self._applied = want
+
+    def is_intact(self) -> bool:
+        """See `Backend`: one small request while nobody else writes rules, a listing when somebody may have."""
+        if self._applied is None:
+            return False
+        generation = self._generation_or_none()
+        if generation is not None and generation == self._generation:
+            return True
+        try:
+            if not is_listed(self._applied, parse_save(self._program.save(self._netns))):
+                return False
+        except KernelError as error:
+            LOG.warning("%s", error)
+            return False
+        self._generation = generation
+        return True
+
+    def invalidate(self) -> None:
+        """Replace everything next time."""
+        self._applied = None
+
+    def cleanup(self) -> None:
+        """Delete our chains and the jumps to them, and nothing else."""
+        self._applied = self._generation = None
+        try:
+            listing = self._program.save(self._netns)
+        except KernelError as error:
+            if not error.is_not_found:
+                raise
+            return  # a machine without iptables has no rules of it, and the other modes do not need it
+        if script := render_cleanup(parse_save(listing)):
+            with contextlib.suppress(KernelError):  # where it cannot be written, it was never raised
+                self._kernel.apply(self._netns, (SetSysctl(ROUTE_LOCALNET, "0"),))
+            self._program.restore(self._netns, script)
+
+    def _restore_changes(self, script: str) -> None:
+        before = self._generation_or_none()
+        known = before is not None and before == self._generation
+        self._program.restore(self._netns, script)
+        after = self._generation_or_none()
+        # Raised by more than our transactions, or by somebody since the last look: then `is_intact` looks closer.
+        ours = known and before is not None and after == before + script.count("COMMIT\n")
+        self._generation = after if ours else None
+
+    def _generation_or_none(self) -> int | None:
+        try:
+            return self._observe_generation(self._netns) if self._program.is_nftables() else None
+        except KernelError as error:
+            LOG.debug("%s", error)
+            return None
