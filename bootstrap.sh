@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 
 # program (or file) it provides : Debian/Ubuntu package.   "need" = podnet cannot run without, "test" = a test's oracle
 NEED="mnexec:mininet ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping curl:curl ethtool:ethtool tcpdump:tcpdump nc:netcat-openbsd ps:procps"
-TEST="tshark:tshark iperf3:iperf3 dig:dnsutils ovs-vswitchd:openvswitch-switch conntrack:conntrack tmux:tmux setpriv:util-linux /usr/lib/cni/bridge:containernetworking-plugins"
+TEST="tshark:tshark iperf3:iperf3 dig:dnsutils dnsperf:dnsperf ovs-vswitchd:openvswitch-switch conntrack:conntrack tmux:tmux setpriv:util-linux /usr/lib/cni/bridge:containernetworking-plugins"
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -23,7 +23,6 @@ setup(
         "orjson==3.13.0",
         "kubernetes-validate==1.37.0",  # Kubernetes 1.32 schemas, with merge keys
         "cryptography==50.0.2",  # X.509 and the signatures of ServiceAccount tokens
-        "dnslib==0.9.26",  # DNS wire format
         "scapy==2.8.0",  # decoding captures
         "PyYAML==6.0.3",
         "typer==0.24.2",  # the last line without pydantic, which would double the start of every command
@@ -46,6 +45,7 @@ setup(
             "kubernetes==37.0.2",
             "lightkube==1.0.1",
             "dnspython==2.9.2",
+            "dnslib==0.9.26",  # an oracle for the wire format, with dnspython and scapy
         ],
     },
 )

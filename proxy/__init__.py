@@ -1,1 +1,1 @@
-"""proxy: this room is furnished by a later issue; see README.md."""
+"""proxy: Services, from API objects to rules in every node's kernel; see README.md."""

@@ -1,7 +1,6 @@
 """The proxy's agent on one node: follow Services, EndpointSlices and the node, and keep the rules theirs.
 
-One constant key: whatever changed, a pass compiles the whole model and hands it to the mode's backend, which applies the
-difference. Several changes within `min_interval_s` become one pass. Every `check_interval_s` the backend looks, cheaply,
+A pass compiles the Services that changed and hands the whole model to the mode's backend, which applies the difference. Several changes within `min_interval_s` become one pass. Every `check_interval_s` the backend looks, cheaply,
 whether somebody touched the rules. Killed anywhere and started again, the agent replaces the rules in one transaction:
 connections are the kernel's and do not notice.
 
@@ -25,13 +24,22 @@ from podnet.controlplane.client.types import Client
 from podnet.proxy.backend import Backend
 from podnet.proxy.conntrack import apply_cleanup
 from podnet.proxy.healthcheck import HealthServer
-from podnet.proxy.model import LABEL_ZONE, Endpoint, Model, NodeFacts, compile_model
+from podnet.proxy.model import (
+    LABEL_SERVICE_NAME,
+    LABEL_ZONE,
+    Endpoint,
+    Model,
+    NodeFacts,
+    compile_model,
+    merge_models,
+)
 from podnet.proxy.modes import MODES, new_backend, other_modes
 from podnet.topology.kernel import Kernel, KernelError, Netns
 from podnet.topology.paths import NodePaths
 
 LOG = logging.getLogger(__name__)
 
+_OWNER = "owner"
 _RETRY = Backoff(base_s=0.05, max_s=5.0, jitter=0.5)
 
 
@@ -87,11 +95,24 @@ class _Agent:
         self._dirty = asyncio.Event()
         self._failures = 0
         self._served: dict[tuple[str, str, str], tuple[Endpoint, ...]] = {}
-        services.add_handler(self._changed)
-        slices.add_handler(self._changed)
+        self._facts: NodeFacts | None = None
+        self._compiled: dict[str, Model] = {}
+        self._stale: set[str] = set()
+        slices.add_indexer(_OWNER, lambda piece: [_owner(piece)])
+        services.add_handler(self._service_changed)
+        slices.add_handler(self._slice_changed)
         nodes.add_handler(self._node_changed)
 
-    def _changed(self, _key: str, _old: Mapping[str, Any] | None, _new: Mapping[str, Any] | None) -> None:
+    def _service_changed(self, key: str, _old: Mapping[str, Any] | None, _new: Mapping[str, Any] | None) -> None:
+        self._mark(key)
+
+    def _slice_changed(self, _key: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
+        for piece in (old, new):
+            if piece is not None:
+                self._mark(_owner(piece))
+
+    def _mark(self, service: str) -> None:
+        self._stale.add(service)
         self._health.mark_pending()
         self._dirty.set()
 
@@ -176,7 +197,23 @@ class _Agent:
             zone=_zone(node),
             masquerade_all=config.masquerade_all,
         )
-        return compile_model(facts, self._services.list(), self._slices.list())
+        if facts != self._facts:
+            self._facts = facts
+            self._stale |= self._services.cache.keys()
+        for key in self._stale:
+            service = self._services.get(key)
+            if service is None:
+                self._compiled.pop(key, None)
+            else:
+                self._compiled[key] = compile_model(facts, [service], self._slices.by_index(_OWNER, key))
+        self._stale.clear()
+        return merge_models(facts, self._compiled.values())
+
+
+def _owner(piece: Mapping[str, Any]) -> str:
+    """The key of the Service to which a slice belongs."""
+    metadata = piece["metadata"]
+    return f"{metadata.get('namespace', '')}/{(metadata.get('labels') or {}).get(LABEL_SERVICE_NAME, '')}"
 
 
 def _zone(node: Mapping[str, Any]) -> str:

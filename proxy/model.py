@@ -143,6 +143,20 @@ def compile_model(node: NodeFacts, services: Iterable[Mapping[str, Any]], slices
         if found and check_port and spec.get("externalTrafficPolicy") == "Local":
             count = max(_ready_local(candidates.get(_port_key(port), ())) for port in found)
             checks.append(HealthCheck(found[0].namespace, found[0].name, check_port, count))
+    return _sorted_model(node, ports, checks)
+
+
+def merge_models(node: NodeFacts, models: Iterable[Model]) -> Model:
+    """One model of many, each of other Services: equal to that of all Services at once."""
+    ports: list[ServicePort] = []
+    checks: list[HealthCheck] = []
+    for model in models:
+        ports += model.ports
+        checks += model.health_checks
+    return _sorted_model(node, ports, checks)
+
+
+def _sorted_model(node: NodeFacts, ports: list[ServicePort], checks: list[HealthCheck]) -> Model:
     ports.sort(key=lambda port: (port.namespace, port.name, port.port, port.protocol, port.port_name))
     checks.sort(key=lambda check: (check.namespace, check.name))
     return Model(node, tuple(ports), tuple(checks))

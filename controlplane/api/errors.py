@@ -147,9 +147,7 @@ def _details(plural: str, group: str, name: str) -> dict[str, Any]:
 
 def not_found(plural: str, name: str, group: str = "") -> StatusError:
     """404: `pods "x" not found`."""
-    return StatusError(
-        404, "NotFound", f'{qualified(plural, group)} "{name}" not found', _details(plural, group, name)
-    )
+    return StatusError(404, "NotFound", f'{qualified(plural, group)} "{name}" not found', _details(plural, group, name))
 
 
 def already_exists(plural: str, name: str, group: str = "") -> StatusError:
@@ -233,7 +231,10 @@ def too_large_resource_version(requested: int, current: int) -> StatusError:
         504,
         "Timeout",
         f"Timeout: Too large resource version: {requested}, current: {current}",
-        {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1},
+        {
+            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "retryAfterSeconds": 1,
+        },
     )
 
 

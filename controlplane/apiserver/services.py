@@ -44,6 +44,43 @@ class Records(Protocol):
         """DELETE."""
 
 
+class _Held:
+    """What every Service holds, kept up with the watch cache: only entries of a new revision are looked into."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, Taken]] = {}
+        self._addresses: dict[int, str] = {}
+        self._node_ports: dict[int, str] = {}
+
+    def follow(self, entries: list[Entry]) -> None:
+        """Take over what changed since the last time."""
+        for entry in entries:
+            known = self._seen.get(entry.key)
+            if known is None or known[0] != entry.revision:
+                self._drop(entry.key)
+                numbers = (address_number(address) for address in cluster_ips(entry.obj))
+                found = Taken(frozenset(n for n in numbers if n is not None), frozenset(node_ports(entry.obj)))
+                self._seen[entry.key] = (entry.revision, found)
+                self._addresses |= dict.fromkeys(found.addresses, entry.key)
+                self._node_ports |= dict.fromkeys(found.node_ports, entry.key)
+        if len(self._seen) > len(entries):
+            for key in self._seen.keys() - {entry.key for entry in entries}:
+                self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        """Forget one; a number that another has taken over meanwhile is that one's."""
+        _, held = self._seen.pop(key, (0, Taken()))
+        for numbers, owners in ((held.addresses, self._addresses), (held.node_ports, self._node_ports)):
+            for number in numbers:
+                if owners.get(number) == key:
+                    del owners[number]
+
+    def without(self, key: str) -> Taken:
+        """What all but one hold."""
+        _, mine = self._seen.get(key, (0, Taken()))
+        return Taken(self._addresses.keys() - mine.addresses, self._node_ports.keys() - mine.node_ports)
+
+
 class ServiceAllocator:
     """Gives Services what they need. `ranges` are the cluster's own; ServiceCIDR objects add to them."""
 
@@ -51,7 +88,8 @@ class ServiceAllocator:
         self._records = records
         self._draw = draw
         self.ranges = ranges
-        self._seen: dict[str, tuple[int, Taken]] = {}
+        self._held = _Held()
+        self._ours: dict[str, int] = {}
 
     def settle(self, new: Object, old: Object | None) -> None:
         """Complete a Service in place, or say with 422 why it may not have what it asks for."""
@@ -113,25 +151,20 @@ class ServiceAllocator:
 
     def _taken_by_others(self, me: str, service: Object) -> Taken:
         """What all Services but `me` hold, and the addresses others recorded by hand."""
-        addresses: set[int] = set()
-        ports: set[int] = set()
-        seen: dict[str, tuple[int, Taken]] = {}
-        for entry in self._records.cache.of(SERVICES).range(prefix_of(SERVICES)):
-            known = self._seen.get(entry.key)
-            if known is None or known[0] != entry.revision:
-                numbers = (address_number(address) for address in cluster_ips(entry.obj))
-                found = Taken(frozenset(n for n in numbers if n is not None), frozenset(node_ports(entry.obj)))
-                known = (entry.revision, found)
-            seen[entry.key] = known
-            if entry.key != me:
-                addresses |= known[1].addresses
-                ports |= known[1].node_ports
-        self._seen = seen
-        for record in self._objects(IPADDRESSES):
-            number = address_number(record["metadata"]["name"])
-            if number is not None and not is_ours(record) and not is_parent(record, service):
-                addresses.add(number)
-        return Taken(addresses, ports)
+        self._held.follow(self._records.cache.of(SERVICES).range(prefix_of(SERVICES)))
+        taken = self._held.without(me)
+        names = [record["metadata"]["name"] for record in self._foreign() if not is_parent(record, service)]
+        numbers = {number for number in map(address_number, names) if number is not None}
+        return replace(taken, addresses=taken.addresses | numbers)
+
+    def _foreign(self) -> list[Object]:
+        """The IPAddress objects that are not ours; that one is, is looked up once for each of its revisions."""
+        entries = self._records.cache.of(IPADDRESSES).range(prefix_of(IPADDRESSES))
+        unknown = [entry for entry in entries if self._ours.get(entry.key) != entry.revision]
+        self._ours |= {entry.key: entry.revision for entry in unknown if is_ours(entry.obj)}
+        if len(self._ours) > len(entries):
+            self._ours = {entry.key: entry.revision for entry in entries if is_ours(entry.obj)}
+        return [entry.obj for entry in unknown if not is_ours(entry.obj)]
 
     # -- records
 

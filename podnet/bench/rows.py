@@ -89,6 +89,12 @@ def _cni() -> list[Row]:
     return cni_rows()
 
 
+def _dns() -> list[Row]:
+    from podnet.bench.dns import dns_rows
+
+    return dns_rows()
+
+
 def _api() -> list[Row]:
     from podnet.bench.api import api_rows
 
@@ -101,6 +107,7 @@ GROUPS: dict[str, Callable[[], list[Row]]] = {
     "datapath": _datapath,
     "cni": _cni,
     "api": _api,
+    "dns": _dns,
 }
 
 

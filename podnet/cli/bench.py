@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    groups: Annotated[list[str] | None, typer.Argument(help="boot, scale, datapath, cni, api (default: all).")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="boot, scale, datapath, cni, api, dns (default: all).")
+    ] = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Measure speed and memory; every figure beside its budget and its reference."""

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from podnet.proxy.iptables.listing import parse_save
-from podnet.proxy.iptables.program import Iptables
+from podnet.proxy.iptables.program import EMSGSIZE, Iptables
 from podnet.proxy.iptables.render import compile_ruleset
-from podnet.proxy.iptables.ruleset import Ruleset, is_listed, render_changes, render_cleanup, render_full
+from podnet.proxy.iptables.ruleset import Ruleset, is_listed, render_changes, render_cleanup, render_full, split_script
 from podnet.proxy.model import Model
 from podnet.proxy.nftables.generation import observe_generation
 from podnet.topology.kernel import Kernel, KernelError, Netns, SetSysctl
@@ -58,6 +58,7 @@ class IptablesBackend:
         self._observe_generation = generation
         self._applied: Ruleset | None = None
         self._generation: int | None = None
+        self._must_split = False
 
     def sync(self, model: Model) -> None:
         """Make the chains those of the model."""
@@ -65,11 +66,15 @@ class IptablesBackend:
         have, self._applied = self._applied, None  # unknown, until all tables have gone through
         if have is None:
             # The guard of 127/8 before what makes it needed.
-            self._generation = None
-            self._program.restore(self._netns, render_full(want, parse_save(self._program.save(self._netns))))
+            self._load(want)
             self._kernel.apply(self._netns, (SetSysctl(ROUTE_LOCALNET, "1"),))
         elif script := render_changes(have, want):
-            self._restore_changes(script)
+            try:
+                self._restore_changes(script)
+            except KernelError as error:
+                if self._must_split or error.errno != EMSGSIZE:
+                    raise
+                self._load(want)  # part of it may have gone through
         self._applied = want
 
     def is_intact(self) -> bool:
@@ -104,15 +109,34 @@ class IptablesBackend:
         if script := render_cleanup(parse_save(listing)):
             with contextlib.suppress(KernelError):  # where it cannot be written, it was never raised
                 self._kernel.apply(self._netns, (SetSysctl(ROUTE_LOCALNET, "0"),))
-            self._program.restore(self._netns, script)
+            # In small transactions at once: removal need not be atomic.
+            self._program.restore(self._netns, split_script(script))
+
+    def _load(self, want: Ruleset) -> None:
+        self._generation = None
+        while True:
+            try:
+                self._restore(render_full(want, parse_save(self._program.save(self._netns))))
+            except KernelError as error:
+                if self._must_split or error.errno != EMSGSIZE:
+                    raise
+                self._must_split = True
+            else:
+                return
+
+    def _restore(self, script: str) -> int:
+        """Apply it; the number of transactions it took."""
+        parts = split_script(script) if self._must_split else script
+        self._program.restore(self._netns, parts)
+        return parts.count("COMMIT\n")
 
     def _restore_changes(self, script: str) -> None:
         before = self._generation_or_none()
         known = before is not None and before == self._generation
-        self._program.restore(self._netns, script)
+        transactions = self._restore(script)
         after = self._generation_or_none()
         # Raised by more than our transactions, or by somebody since the last look: then `is_intact` looks closer.
-        ours = known and before is not None and after == before + script.count("COMMIT\n")
+        ours = known and before is not None and after == before + transactions
         self._generation = after if ours else None
 
     def _generation_or_none(self) -> int | None:

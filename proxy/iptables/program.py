@@ -15,7 +15,7 @@ from podnet.topology.linux.syscalls import in_netns
 
 _LOCK_WAIT_S = 5
 _TIMEOUT_S = 60.0
-_ENOENT, _ETIMEDOUT, _EINVAL = 2, 110, 22
+_ENOENT, _ETIMEDOUT, _EINVAL, EMSGSIZE = 2, 110, 22, 90
 
 
 class Iptables:
@@ -58,5 +58,8 @@ def _run(netns: Netns, argv: Sequence[str], script: str) -> str:
             process.kill()
             raise KernelError(f"{argv[0]}: no end after {_TIMEOUT_S:.0f} s", _ETIMEDOUT) from error
     if process.returncode:
-        raise KernelError(f"{' '.join(argv)}: {message.strip() or process.returncode}", _EINVAL)
+        raise KernelError(
+            f"{' '.join(argv)}: {message.strip() or process.returncode}",
+            EMSGSIZE if "Message too long" in message else _EINVAL,
+        )
     return output

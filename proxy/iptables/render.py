@@ -22,6 +22,7 @@ KUBE-EXTERNAL-SERVICES is also asked on OUTPUT, so the node itself is refused wh
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -71,6 +72,7 @@ def endpoint_chain(port: ServicePort, endpoint: Endpoint) -> str:
     return f"KUBE-SEP-{_hash(port.full_name + port.protocol.lower() + str(endpoint))}"
 
 
+@functools.lru_cache(maxsize=65536)
 def _hash(text: str) -> str:
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:_HASH_LENGTH]
 

@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 from podnet.proxy.iptables.listing import Listing, jump_target
 
 TABLES = ("filter", "nat")
+TRANSACTION_LINES = 100
+"""A rule is up to a kilobyte on its way to the kernel (a comment alone 256 bytes), and 200 of them are allowed."""
+EDIT_FROM = 32
 _EMPTY: Mapping[str, tuple[str, ...]] = {}
+_LEVELS = {
+    "KUBE-SEP-": 1,
+    "KUBE-SVC-": 2,
+    "KUBE-SVL-": 2,
+    "KUBE-EXT-": 3,
+    "KUBE-FW-": 4,
+    "KUBE-NODEPORTS": 5,
+    "KUBE-SERVICES": 6,
+}
 
 _NEW = "-m conntrack --ctstate NEW "
 _SERVICES = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
@@ -75,17 +87,14 @@ def render_full(want: Ruleset, listing: Listing) -> str:
     blocks = []
     for table in TABLES:
         chains = want.chains(table)
-        lines = [f":{name} - [0:0]" for name in chains]
         gone = [name for name in listing.get(table, {}) if is_ours(table, name) and name not in chains]
-        lines += [f":{name} - [0:0]" for name in gone]
+        lines = [line for name in _bottom_up(chains) for line in _fill(name, chains[name])]
         lines += _delete_jumps(table, listing)
         place: dict[str, int] = {}
         for hook, rule in JUMPS[table]:
             place[hook] = place.get(hook, 0) + 1
             lines.append(f"-I {hook} {place[hook]} {rule}")
-        lines += [f"-A {name} {rule}" for name, rules in chains.items() for rule in rules]
-        lines += [f"-X {name}" for name in gone]
-        blocks.append(_block(table, lines))
+        blocks.append(_block(table, [*lines, *_remove(gone)]))
     return "".join(blocks)
 
 
@@ -94,14 +103,57 @@ def render_changes(have: Ruleset, want: Ruleset) -> str:
     blocks = []
     for table in TABLES:
         old, new = have.chains(table), want.chains(table)
-        changed = [name for name, rules in new.items() if old.get(name) != rules]
-        gone = [name for name in old if name not in new]
-        lines = [f":{name} - [0:0]" for name in (*changed, *gone)]
-        lines += [f"-A {name} {rule}" for name in changed for rule in new[name]]
-        lines += [f"-X {name}" for name in gone]
+        lines: list[str] = []
+        for name in _bottom_up(new):
+            if old.get(name) != new[name]:
+                lines += _edit(name, old.get(name, ()), new[name])
+        lines += _remove([name for name in old if name not in new])
         if lines:
             blocks.append(_block(table, lines))
     return "".join(blocks)
+
+
+def split_script(script: str) -> str:
+    """The same script in transactions of a bounded size. An ordinary user's netlink socket takes no message beyond
+    net.core.wmem_max, and iptables sends a transaction as one. Chains are written bottom up and the long ones are
+    edited in place, so what stands between two transactions is whole."""
+    table, pending, parts = "", list[str](), list[str]()
+    for line in script.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line != "COMMIT":
+            pending.append(line)
+        if pending and (line == "COMMIT" or len(pending) == TRANSACTION_LINES):
+            parts.append(_block(table, pending))
+            pending = []
+    return "".join(parts)
+
+
+def _bottom_up(chains: Iterable[str]) -> list[str]:
+    """Every chain after those to which it leads."""
+    return sorted(chains, key=lambda name: (_LEVELS.get(name, _LEVELS.get(name[: name.rfind("-") + 1], 0)), name))
+
+
+def _fill(name: str, rules: Iterable[str]) -> list[str]:
+    return [f":{name} - [0:0]", *(f"-A {name} {rule}" for rule in rules)]
+
+
+def _remove(names: Iterable[str]) -> list[str]:
+    """Emptied first, all of them: they may lead to each other."""
+    gone = list(names)
+    return [f":{name} - [0:0]" for name in gone] + [f"-X {name}" for name in gone]
+
+
+def _edit(name: str, old: tuple[str, ...], new: tuple[str, ...]) -> list[str]:
+    """A chain anew; one of the long ones, if what stays keeps its order, rule by rule."""
+    before, after = set(old), set(new)
+    stays = [rule for rule in old if rule in after]
+    is_short = len(new) < EDIT_FROM or len(before) < len(old) or len(after) < len(new)
+    if is_short or stays != [rule for rule in new if rule in before]:
+        return _fill(name, new)
+    gone = [f"-D {name} {place}" for place, rule in enumerate(old, 1) if rule not in after]
+    fresh = [f"-I {name} {place} {rule}" for place, rule in enumerate(new, 1) if rule not in before]
+    return gone[::-1] + fresh
 
 
 def render_cleanup(listing: Listing) -> str:

@@ -120,7 +120,9 @@ def test_indexed_job_completes(cluster, namespace):
     words = ("logs", "-l", "batch.kubernetes.io/job-name=idx")
 
     def said():
-        return sorted(kubectl(*words, check=False).stdout.split()) == sorted(["I", "am", "0", "I", "am", "1", "I", "am", "2"])
+        return sorted(kubectl(*words, check=False).stdout.split()) == sorted(
+            ["I", "am", "0", "I", "am", "1", "I", "am", "2"]
+        )
 
     cluster.wait(said, "every index knew its number")
     assert "3/3" in kubectl("get", "job", "idx").stdout
@@ -234,3 +236,24 @@ def test_replication_controller_scales(cluster, namespace):
     apply(json.dumps({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "old"}, "spec": spec}))
     kubectl("scale", "rc/old", "--replicas=2")
     cluster.wait(lambda: get("rc", "old")["status"].get("readyReplicas") == 2, "two are ready", 60)
+
+
+def test_a_job_counts_every_pod_though_its_controller_is_shot(cluster, namespace):
+    kubectl, apply, get = in_namespace(cluster, namespace)
+    apply(job("many", "sleep 0.3", completions=12, parallelism=4))
+    component = "kube-controller-manager/control-plane"
+
+    def shoot_after(wanted):
+        cluster.wait(lambda: get("job", "many").get("status", {}).get("succeeded", 0) >= wanted, f"{wanted} done", 60)
+        old = cluster.component(component)["pid"]
+        cluster.exec("switch/s1", "kill", "-9", str(old))
+        cluster.wait(lambda: cluster.component(component)["pid"] not in {None, old}, "it is started again")
+
+    shoot_after(2)
+    shoot_after(6)
+    kubectl("wait", "--for=condition=complete", "job/many", "--timeout=60s")
+    status = get("job", "many")["status"]
+    assert (status["succeeded"], status.get("failed", 0)) == (12, 0)
+    assert status["uncountedTerminatedPods"] == {}
+    tracked = [p for p in get("pods")["items"] if p["metadata"].get("finalizers")]
+    assert tracked == []

@@ -112,7 +112,7 @@ class Wire:
 
     async def until(self, condition):
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - the kernel sends no event
+            while not condition():
                 await asyncio.sleep(0.02)
 
     async def ping(self, netns, address, size=56):

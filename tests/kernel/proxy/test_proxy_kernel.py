@@ -147,7 +147,7 @@ class Lab:
 
     async def until(self, condition):
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - the kernel sends no event
+            while not condition():
                 await asyncio.sleep(0.02)
 
     async def serve(self, name, ip, endpoints, protocol="TCP", **spec):

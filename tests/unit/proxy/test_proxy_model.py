@@ -8,6 +8,7 @@ import pytest
 from proxy_objects import LOCAL, ON_A_NODE_PORT, REMOTE, endpoint, model, piece, service
 
 from podnet.proxy.conntrack import UDP, Flow, stale_flows
+from podnet.proxy.model import merge_models
 
 
 def only(services, slices, **facts):
@@ -126,3 +127,12 @@ def test_stale_udp_flows(entry, is_stale):
 
 def test_a_service_without_serving_endpoints_is_left_alone():
     assert stale_flows(model([service(**UDP_SERVICE)], []), [flow("10.96.0.5", 53, "10.244.7.7")]) == []
+
+
+def test_services_compiled_one_by_one_are_those_compiled_together():
+    services = [service("b", clusterIP="10.96.0.7"), service("a"), service("c", clusterIP="None")]
+    slices = [piece(LOCAL, name="a"), piece(REMOTE, name="b"), piece(REMOTE, name="a"), piece(LOCAL, name="c")]
+    whole = model(services, slices)
+    parts = [model([one], [p for p in slices if p["metadata"]["labels"]["kubernetes.io/service-name"] == name])
+             for one, name in zip(services, "bac", strict=True)]  # fmt: skip
+    assert merge_models(whole.node, parts) == whole
