@@ -59,6 +59,7 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
         raise ClusterError(f"{spec.name!r} is no cluster name", "use lower-case letters, digits and dashes, at most 40")
     check_programs()
     directories = cluster_directories(spec.name)
+    is_new = not directories.state.exists()
     lock = directories.try_lock()
     if lock is None:
         record = directories.record()
@@ -70,9 +71,12 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
     with HeldInterrupts() as interrupts:
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, lock)
+            undo = _Undo(directories, is_new)
+            stack.callback(undo.run)
             api_socket = stack.enter_context(_listen_api(api_port, directories))
             control = stack.enter_context(wire.listen(directories.control_socket))
             record = _start(spec, directories, api_socket, control, lock, began, interrupts)
+            undo.wanted = False
         try:
             interrupts.release()
             seconds = _wait_ready(directories, on_progress, began)
@@ -82,6 +86,22 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
             directories.remove_runtime()
             raise
     return RunningCluster(spec.name, ClusterPaths(directories.state).kubeconfig, record.api_port, seconds)
+
+
+@dataclass(slots=True)
+class _Undo:
+    """What a start that was refused leaves of a cluster that was not there before: nothing."""
+
+    directories: ClusterDirectories
+    is_new: bool
+    wanted: bool = True
+
+    def run(self) -> None:
+        """Undo, unless the room stands."""
+        if self.wanted:
+            self.directories.remove_runtime()
+            if self.is_new:
+                self.directories.remove_state()
 
 
 PROGRAMS = {"mnexec": "mininet", "ip": "iproute2", "nft": "nftables"}

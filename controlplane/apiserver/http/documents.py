@@ -28,7 +28,7 @@ from podnet.controlplane.apiserver.http.negotiation import wants_aggregated_disc
 VERSION = {
     "major": "1",
     "minor": "32",
-    "gitVersion": "v1.32.0+podnet",
+    "gitVersion": "v1.32.4+podnet",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "2024-12-11T18:00:00Z",
