@@ -8,11 +8,17 @@ from podnet.controlplane.api import resources, schema
 from podnet.controlplane.api.types import Resource
 
 
-def test_there_are_59_with_distinct_names() -> None:
+BETA = {"ipaddresses", "servicecidrs"}  # of networking.k8s.io/v1beta1; GA one release later
+
+
+def test_there_are_59_of_ga_and_two_of_beta_with_distinct_names() -> None:
     """By URL, by kind, by short name inside a group."""
-    assert len(resources.RESOURCES) == 59
-    assert len({(r.group, r.version, r.plural) for r in resources.RESOURCES}) == 59
-    assert len({(r.api_version, r.kind) for r in resources.RESOURCES}) == 59
+    beta = {r.plural for r in resources.RESOURCES if "beta" in r.version}
+    assert beta == BETA
+    count = 59 + len(BETA)
+    assert len(resources.RESOURCES) == count
+    assert len({(r.group, r.version, r.plural) for r in resources.RESOURCES}) == count
+    assert len({(r.api_version, r.kind) for r in resources.RESOURCES}) == count
 
 
 @pytest.mark.parametrize("resource", resources.RESOURCES, ids=lambda r: f"{r.qualified_name}/{r.version}")
