@@ -7,7 +7,6 @@ import pytest
 from podnet.controlplane.api import resources, schema
 from podnet.controlplane.api.types import Resource
 
-
 BETA = {"ipaddresses", "servicecidrs"}  # of networking.k8s.io/v1beta1; GA one release later
 
 

@@ -10,6 +10,17 @@ import pytest
 from podnet.interrupts import SIGNALS, HeldInterrupts, Interrupted
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_a_terminal_gives_them():
+    """A shell starts what runs in the background with SIGINT ignored, and that is inherited."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda n: signal.Signals(n).name)
 def test_a_held_signal_is_raised_at_release(number: signal.Signals) -> None:
     before = signal.getsignal(number)
