@@ -22,17 +22,22 @@ def unavailable(user: str) -> str:
     for tool in ("unshare", "setpriv"):
         if shutil.which(tool) is None:
             return f"{tool} (util-linux) is not installed"
-    if user == "root" and os.geteuid() != 0:
+    if user == "root" and not _is_root():
         return "needs root"
     probe = subprocess.run([*_enter(user), "true"], capture_output=True, text=True, check=False)
     return "" if probe.returncode == 0 else f"no namespaces for {user}: {probe.stderr.strip()}"
+
+
+def _is_root() -> bool:
+    """Real root, and not an ordinary user whom his user namespace calls so."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2] != "1"
 
 
 def _enter(user: str) -> list[str]:
     words: list[str] = []
     unshare = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--kill-child"]
     if user != "root":
-        if os.geteuid() == 0:
+        if _is_root():
             words += ["setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups"]
         unshare += ["--user", "--map-root-user"]
     return [*words, *unshare, "sh", "-c", _SET_UP, "room"]
@@ -42,7 +47,7 @@ def _enter(user: str) -> list[str]:
 def scratch(user: str) -> Iterator[Path]:
     """A directory which the user of the room owns."""
     directory = Path(tempfile.mkdtemp(prefix="podnet-room-"))
-    if user != "root" and os.geteuid() == 0:
+    if user != "root" and _is_root():
         os.chown(directory, ORDINARY, ORDINARY)
     try:
         yield directory
