@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 TEMPLATE = """
   selector: {{matchLabels: {{app: {name}}}}}
@@ -88,7 +89,7 @@ def test_stateful_set_names_order_partition_and_undo(cluster, namespace):
     kubectl, apply, get = in_namespace(cluster, namespace)
     kubectl("create", "service", "clusterip", "db", "--clusterip=None", "--tcp=80")
     apply(manifest("StatefulSet", "db", replicas=3, serviceName="db"))
-    assert "3 pods" in kubectl("rollout", "status", "sts/db", "--timeout=60s").stdout
+    assert re.search(r"\b3 (new )?pods", kubectl("rollout", "status", "sts/db", "--timeout=60s").stdout)
     pods = {pod["metadata"]["name"]: pod for pod in get("pods", "-l", "app=db")["items"]}
     assert sorted(pods) == ["db-0", "db-1", "db-2"]
     started = [pods[name]["status"]["startTime"] for name in sorted(pods)]

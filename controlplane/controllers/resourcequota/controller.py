@@ -13,6 +13,9 @@ from podnet.controlplane.client.workqueue import WorkQueue
 from podnet.controlplane.controllers.context import ControllerContext, handling
 from podnet.controlplane.controllers.resourcequota.plan import desired_status, measured_resources, same_status
 
+RESYNC_S = 10.0
+"""Counted anew after this long in any case, as upstream's resource-quota-sync-period (5 min there; a lab has less time)."""
+
 
 class ResourceQuotaController:
     """Counts for every quota. A resource is watched from the first quota on that counts it."""
@@ -48,7 +51,7 @@ class ResourceQuotaController:
         status = desired_status(quota, objects)
         if not same_status(quota.get("status"), status):
             await self._client.update(RESOURCEQUOTAS, {**quota, "status": status}, subresource="status")
-        return DONE
+        return Result(requeue_after_s=RESYNC_S)
 
     async def _watch(self, resource: Resource) -> Informer:
         informer = self._watched.get(resource)
