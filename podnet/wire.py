@@ -46,8 +46,14 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if not chunk or len(data) > MAX_LINE:
             for fd in fds:
                 os.close(fd)
-            raise WireError("the connection ended in the middle of a message" if data else "nothing was sent")
+            raise WireError(_why_no_message(data, ended=not chunk))
     return parse(data), fds
+
+
+def _why_no_message(data: bytes, *, ended: bool) -> str:
+    if not ended:
+        return "a line over 1 MiB"
+    return "the connection ended in the middle of a message" if data else "nothing was sent"
 
 
 def parse(line: bytes) -> dict[str, Any]:
