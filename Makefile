@@ -1,5 +1,5 @@
 # podnet: two commands matter, `make lab` and `make test`. Both set up what they need first.
-.PHONY: help setup lab test unit check fix bench kernel cluster clean
+.PHONY: help setup lab test unit check fix bench kernel cluster chaos clean
 
 PYTHON := .venv/bin/python
 # The working directory must not shadow packages (a top-level `dns` would hide dnspython).
@@ -11,6 +11,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   format, lint, types, import rules"
 	@echo "make bench   measure, beside the references"
+	@echo "make chaos   ten minutes of random kills under load, three times"
 	@echo "make setup   install what is missing; leaves .venv/bin/podnet"
 
 setup:
@@ -30,6 +31,10 @@ kernel: setup
 
 cluster: setup
 	@$(PYTEST) tests -m cluster
+
+# Ten minutes of random kills under load, three times in a row; the seed of a failure is printed.
+chaos: setup
+	@for run in 1 2 3; do PODNET_CHAOS_SECONDS=600 $(PYTEST) -s tests/cluster/test_chaos.py || exit 1; done
 
 check: setup
 	@.venv/bin/ruff format --check .

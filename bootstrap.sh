@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 
 # program (or file) it provides : Debian/Ubuntu package.   "need" = podnet cannot run without, "test" = a test's oracle
 NEED="mnexec:mininet ip:iproute2 nft:nftables iptables:iptables ping:iputils-ping curl:curl ethtool:ethtool tcpdump:tcpdump nc:netcat-openbsd ps:procps"
-TEST="tshark:tshark iperf3:iperf3 dig:dnsutils dnsperf:dnsperf ovs-vswitchd:openvswitch-switch conntrack:conntrack tmux:tmux setpriv:util-linux /usr/lib/cni/bridge:containernetworking-plugins"
+TEST="tshark:tshark iperf3:iperf3 dig:dnsutils dnsperf:dnsperf ovs-vswitchd:openvswitch-switch conntrack:conntrack tmux:tmux etcd:etcd-server etcdctl:etcd-client setpriv:util-linux /usr/lib/cni/bridge:containernetworking-plugins"
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -37,11 +37,20 @@ apt_install() {
     rm -f "$log"
 }
 
+# A lab's etcd runs in the lab: Debian's package also starts one for the machine, which nobody asked for.
+stop_etcd_of_the_machine() {
+    [ -d /run/systemd/system ] && $as_root systemctl disable --now --quiet etcd >/dev/null 2>&1 || true
+}
+
 install_system_packages() {
+    command -v etcd >/dev/null 2>&1 && had_etcd=yes || had_etcd=""
     need=$(missing_packages "$NEED"); test=$(missing_packages "$TEST")
     [ -z "$need$test" ] && return 0
     # shellcheck disable=SC2086  # a list of words
-    apt_install $need $test && return 0
+    if apt_install $need $test; then
+        [ -n "$had_etcd" ] || stop_etcd_of_the_machine
+        return 0
+    fi
     [ -z "$test" ] || say "some tests will say that they cannot run; to have them: sudo apt install $test"
     [ -z "$need" ] && return 0
     say "podnet needs programs that are not here. Install them, then run this again:"

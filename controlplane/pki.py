@@ -6,7 +6,7 @@ certificates); a subject's CN is the user and its O are the groups, as the API s
 
     pki/ ca.crt ca.key            apiserver.crt .key        apiserver-kubelet-client.crt .key
          admin.crt .key           kube-scheduler.crt .key   kube-controller-manager.crt .key
-         sa.key sa.pub            kubelet-<node>.crt .key
+         sa.key sa.pub            kubelet-<node>.crt .key    etcd/ ca, client, <member>: .crt .key
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import base64
 import datetime as dt
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,21 @@ def ensure_kubelet_certs(pki_dir: Path, node: str, ip: str) -> tuple[Path, Path]
     return pki_dir / f"kubelet-{node}.crt", pki_dir / f"kubelet-{node}.key"
 
 
+def ensure_etcd_certs(pki_dir: Path, members: Mapping[str, str]) -> None:
+    """The own authority of etcd in `pki_dir`/etcd, a certificate for each member (name → address), one for the API server.
+
+    A member's certificate serves clients and peers and is its identity towards both: its gateway asks itself.
+    """
+    etcd = pki_dir / "etcd"
+    etcd.mkdir(parents=True, exist_ok=True)
+    etcd.chmod(0o700)
+    _ensure_authority(etcd, "etcd-ca")
+    for name, address in members.items():
+        addresses = ["127.0.0.1", address]
+        _ensure_leaf(etcd, name, CertificateSpec(name, (), [name, "localhost"], addresses, client=True, server=True))
+    _ensure_leaf(etcd, "client", CertificateSpec("kube-apiserver-etcd-client", client=True))
+
+
 def write_kubeconfig(path: Path, *, cluster_name: str, server: str, pki_dir: Path, user: str = "admin") -> None:
     """Write a kubeconfig with everything embedded, mode 0600. Cluster and context are called `podnet-<name>`."""
     name = f"podnet-{cluster_name}"
@@ -115,11 +130,11 @@ def _embed(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def _ensure_authority(pki_dir: Path) -> None:
+def _ensure_authority(pki_dir: Path, common_name: str = "kubernetes") -> None:
     if _is_pair(pki_dir, "ca"):
         return
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     usage = x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

@@ -39,7 +39,7 @@ _COREFILE = """\
     kubernetes {domain} in-addr.arpa ip6.arpa {{
        pods insecure
        fallthrough in-addr.arpa ip6.arpa
-       ttl 30
+       ttl 30{nodes}
     }}
     prometheus :{metrics}
     forward . /etc/resolv.conf {{
@@ -56,21 +56,22 @@ _COREFILE = """\
 """
 
 
-def default_corefile(cluster_domain: str = "cluster.local") -> str:
-    """The cluster's Corefile."""
-    return _COREFILE.format(domain=cluster_domain, metrics=METRICS_PORT)
+def default_corefile(cluster_domain: str = "cluster.local", *, node_names: bool = False) -> str:
+    """The cluster's Corefile; `node_names` adds what Kubernetes does not have, names of nodes."""
+    nodes = "\n       nodes" if node_names else ""
+    return _COREFILE.format(domain=cluster_domain, metrics=METRICS_PORT, nodes=nodes)
 
 
-def dns_addon(cluster_ip: str, cluster_domain: str = "cluster.local") -> list[tuple[Resource, Object]]:
+def dns_addon(
+    cluster_ip: str, cluster_domain: str = "cluster.local", *, node_names: bool = False
+) -> list[tuple[Resource, Object]]:
     """Every object, in an order in which each finds what it needs."""
+    corefile = default_corefile(cluster_domain, node_names=node_names)
     return [
         (SERVICEACCOUNTS, _object("v1", "ServiceAccount", "coredns")),
-        (CLUSTERROLES, _cluster_role()),
+        (CLUSTERROLES, _cluster_role(node_names=node_names)),
         (CLUSTERROLEBINDINGS, _cluster_role_binding()),
-        (
-            CONFIGMAPS,
-            {**_object("v1", "ConfigMap", "coredns"), "data": {"Corefile": default_corefile(cluster_domain)}},
-        ),
+        (CONFIGMAPS, {**_object("v1", "ConfigMap", "coredns"), "data": {"Corefile": corefile}}),
         (SERVICES, _service(cluster_ip)),
         (DEPLOYMENTS, _deployment()),
     ]
@@ -81,9 +82,9 @@ def _object(api_version: str, kind: str, name: str, *, namespace: str = NAMESPAC
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **where, **metadata}}
 
 
-def _cluster_role() -> Object:
+def _cluster_role(*, node_names: bool) -> Object:
     role = _object("rbac.authorization.k8s.io/v1", "ClusterRole", "system:coredns", namespace="")
-    core = ["endpoints", "services", "pods", "namespaces"]
+    core = ["endpoints", "services", "pods", "namespaces", *(["nodes"] if node_names else [])]
     verbs = ["list", "watch"]
     return {
         **role,

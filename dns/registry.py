@@ -40,9 +40,11 @@ ORDER: Final = (
     "file",
     "loop",
     "forward",
+    "erratic",
     "whoami",
 )
-"""First is outermost. (`root` and `bufsize` are small and common enough in Corefiles to be here too.)"""
+"""First is outermost. (`root` and `bufsize` are small and common enough in Corefiles to be here too; `erratic` is
+what an upstream that misbehaves is tried out with.)"""
 
 
 def check_directives(config: ServerConfig) -> None:

@@ -10,13 +10,14 @@ import contextlib
 import gc
 import json
 import os
+import signal
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Literal, NoReturn, cast
 
@@ -26,18 +27,23 @@ from podnet.cni.install import launcher_program
 from podnet.components import ComponentSpec
 from podnet.control import ControlVerbs
 from podnet.controlplane import pki
+from podnet.controlplane.api.resources import STORAGECLASSES
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.config import APIServerConfig
 from podnet.controlplane.client.endpoint import Endpoint
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.kubelet.config import KubeletConfig
+from podnet.controlplane.kubelet.provisioner.plan import storage_class
 from podnet.controlplane.scheduler.config import SchedulerConfig
 from podnet.dns import addon
 from podnet.dns.addon import dns_addon
 from podnet.dns.preload import preload as preload_dns
+from podnet.etcd import FIX as ETCD_FIX
+from podnet.etcd import client_endpoints, cluster_members, find_etcd, member_main, write_members
+from podnet.internet import InternetConfig, resolv_conf, serve_internet, write_files
 from podnet.overlay.agent import OverlayConfig
 from podnet.proxy.agent import ProxyConfig
-from podnet.supervisor import Supervisor
+from podnet.supervisor import Supervisor, component_key
 from podnet.topology.kernel import AddBridge, AddVxlan, DeleteLink, Kernel, KernelError, Op
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.paths import ClusterPaths
@@ -107,8 +113,10 @@ class Cluster:
         self.spec = config.spec
         self.paths = config.paths
         self.supervisor = supervisor
-        self.underlay = Underlay(config.spec, LinuxKernel(), config.paths.run)
+        self.resolv_conf = config.paths.state / "resolv.conf"
+        self.underlay = Underlay(config.spec, LinuxKernel(), config.paths.run, self.resolv_conf)
         self.control_plane_node = config.spec.control_plane
+        self.etcd_members = cluster_members(config.spec, config.paths)
         self._boot_over = False
 
     # --- boot ---------------------------------------------------------------------------------------------------
@@ -117,6 +125,8 @@ class Cluster:
         """Everything up to the start of the last component; readiness is then awaited beside the supervisor."""
         self.supervisor.report({"phase": "room", "seconds": time.monotonic() - self.config.began, "detail": ""})
         check_kernel(LinuxKernel(), self.spec.overlay.mode)
+        if self.etcd_members and find_etcd() is None:
+            raise BootError(f"etcd is not installed: {ETCD_FIX}")
         with self._phase("underlay") as detail:
             self._start_underlay()
             counts = (len(self.spec.nodes), len(self.spec.hosts), len(self.spec.switches))
@@ -141,13 +151,13 @@ class Cluster:
     def _start_underlay(self) -> None:
         for directory in (self.paths.logs_dir, self.paths.store_dir, self.paths.run / "nodes"):
             directory.mkdir(parents=True, exist_ok=True)
+        self.resolv_conf.write_text(resolv_conf(self.spec), encoding="utf-8")
         self.underlay.start()
-        # Nobody outside the room can be asked: the machine's own name servers would only be waited for.
-        (self.paths.state / "resolv.conf").write_text("# no name server outside this cluster\n", encoding="utf-8")
         for node in self.spec.nodes:
             paths = self.paths.node(node.name)
             paths.state.mkdir(parents=True, exist_ok=True)
             paths.run.mkdir(parents=True, exist_ok=True)
+            paths.proxy_mode_file.unlink(missing_ok=True)  # the rules went with the last room
 
     def _write_certificates(self) -> None:
         service_ip = str(next(self.spec.service_cidr.hosts()))
@@ -159,6 +169,9 @@ class Cluster:
         )
         for node in self.spec.nodes:
             pki.ensure_kubelet_certs(self.paths.pki_dir, node.name, str(node.ip))
+        if self.etcd_members:
+            pki.ensure_etcd_certs(self.paths.pki_dir, {member.name: member.ip for member in self.etcd_members})
+            write_members(self.etcd_members, self.paths.pki_dir)
         pki.write_kubeconfig(
             self.paths.kubeconfig,
             cluster_name=self.spec.name,
@@ -176,7 +189,8 @@ class Cluster:
     def _start_boot_check(self) -> None:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         nodes = tuple(node.name for node in self.spec.nodes)
-        check = BootCheck(self.endpoint("admin"), nodes, *self._dns_addon())
+        addons, dns = self._dns_addon()
+        check = BootCheck(self.endpoint("admin"), nodes, (*addons, (STORAGECLASSES, storage_class())), dns)
         spec = ComponentSpec(
             "podnet-boot",
             lambda: run_boot_check(check, write_fd),
@@ -199,7 +213,7 @@ class Cluster:
             return (), None
         # Without Services the pods cannot reach the API server: whoever brings another proxy makes them ready.
         waits = self.spec.proxy.mode != "none"
-        objects = tuple(dns_addon(str(dns.cluster_ip), self.spec.cluster_domain))
+        objects = tuple(dns_addon(str(dns.cluster_ip), self.spec.cluster_domain, node_names=dns.node_names))
         name = f"kubernetes.default.svc.{self.spec.cluster_domain}"
         check = DNSCheck(addon.NAMESPACE, addon.DEPLOYMENT, str(dns.cluster_ip), name)
         return objects, check if waits else None
@@ -240,7 +254,24 @@ class Cluster:
         """Every component of the cluster, in the order in which they start."""
         specs = self._control_plane_specs()
         specs += [self.node_agent_spec(node) for node in self.spec.nodes]
-        return specs
+        return self._internet_specs() + specs
+
+    def _internet_specs(self) -> list[ComponentSpec]:
+        """The outside world, where the cluster has one. First, so that nobody waits for its names."""
+        host = self.spec.internet
+        if host is None:
+            return []
+        config = InternetConfig(self.paths.state / "internet", host.ip, self.spec.underlay.gateway)
+        write_files(config)
+        spec = ComponentSpec(
+            "podnet-internet",
+            lambda: serve_internet(config),
+            node=host.name,
+            node_pid=lambda: int(self.underlay.hosts[host.name].pid),
+            log=self.paths.logs_dir / "podnet-internet.log",
+            stop_timeout_s=0.5,
+        )
+        return [spec]
 
     def _control_plane_specs(self) -> list[ComponentSpec]:
         from podnet.controlplane.apiserver.main import serve_apiserver
@@ -250,7 +281,8 @@ class Cluster:
         api = APIServerConfig(
             pki_dir=self.paths.pki_dir,
             store_dir=self.paths.store_dir,
-            store_driver=cast(Literal["sqlite", "memory"], self.spec.store.driver),
+            store_driver=cast(Literal["sqlite", "memory", "etcd"], self.spec.store.driver),
+            etcd=client_endpoints(self.etcd_members, self.paths.pki_dir) if self.etcd_members else None,
             bind=((str(self.control_plane_node.ip), API_PORT),),
             inherited_fds=(self.config.api_socket.fileno(),),
             advertise_address=str(self.control_plane_node.ip),
@@ -271,9 +303,25 @@ class Cluster:
         )
         scheduler = SchedulerConfig(endpoint=self.endpoint("kube-scheduler"))
         return [
+            *self._etcd_specs(),
             self._on_control_plane("kube-apiserver", lambda: serve_apiserver(api), stop_rank=1),
             self._on_control_plane("kube-controller-manager", lambda: serve_controller_manager(controllers)),
             self._on_control_plane("kube-scheduler", lambda: serve_scheduler(scheduler)),
+        ]
+
+    def _etcd_specs(self) -> list[ComponentSpec]:
+        """One component for each member of etcd, on its node; they outlive the API server, which still has something to write."""
+        return [
+            ComponentSpec(
+                "etcd",
+                member_main(member, self.etcd_members),
+                node=member.name,
+                node_pid=lambda name=member.name: self.node_pid(name),  # type: ignore[misc]
+                log=self.paths.logs_dir / f"etcd-{member.name}.log",
+                stop_rank=2,
+                stop_timeout_s=1.0,
+            )
+            for member in self.etcd_members
         ]
 
     def _on_control_plane(self, name: str, main: Callable[[], None], *, stop_rank: int = 0) -> ComponentSpec:
@@ -307,7 +355,7 @@ class Cluster:
             taints=tuple(taint.to_dict() for taint in node.taints),
             cluster_dns=str(self.spec.dns.cluster_ip) if self.spec.dns.enabled else "",
             cluster_domain=self.spec.cluster_domain,
-            resolv_conf=self.paths.state / "resolv.conf",
+            resolv_conf=self.resolv_conf,
             lease_duration_s=self.spec.timing.node_lease_duration_s,
             node_status_update_frequency_s=self.spec.timing.node_status_update_frequency_s,
         )
@@ -341,6 +389,18 @@ class Cluster:
             log=self.paths.logs_dir / f"podnet-node-{node.name}.log",
             stop_timeout_s=0.5,
         )
+
+    def set_proxy_mode(self, mode: str) -> None:
+        """Give every node agent the new mode and start it anew; it takes the other modes' rules away after its own."""
+        self.spec = replace(self.spec, proxy=replace(self.spec.proxy, mode=mode))
+        for node in self.spec.nodes:
+            spec = self.node_agent_spec(node)
+            component = self.supervisor.components.get(component_key(spec))
+            if component is None:
+                continue
+            component.spec = spec
+            if component.pid:
+                os.kill(component.pid, signal.SIGTERM)
 
     def endpoint(self, user: str) -> Endpoint:
         """How a component reaches the API server: over the underlay, so that a cut link is felt."""

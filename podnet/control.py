@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from podnet.capture import CapturePoint, run_capture
 from podnet.supervisor import Answer, Work
 from podnet.targets import Point, Resolver, parse_point, parse_target
+from podnet.topology.spec.types import PROXY_MODES
 
 if TYPE_CHECKING:
     from podnet.cluster import Cluster
@@ -39,6 +40,7 @@ class ControlVerbs:
                 "points": self.points,
                 "flows": self.flows,
                 "restart-component": self.restart_component,
+                "proxy-mode": self.proxy_mode,
             }
         )
 
@@ -128,6 +130,15 @@ class ControlVerbs:
     def flows(self, request: dict[str, Any]) -> Answer:
         """The flows of one OpenFlow switch, or of all."""
         return {"flows": [asdict(flow) for flow in self.cluster.underlay.flows(str(request.get("switch") or ""))]}
+
+    def proxy_mode(self, request: dict[str, Any]) -> Answer:
+        """The mode of kube-proxy; with `mode`, switch every node to it (their agents start anew, pods do not notice)."""
+        mode = str(request.get("mode") or "")
+        if mode and mode not in PROXY_MODES:
+            raise ValueError(f"unknown proxy mode {mode!r}: use one of {', '.join(PROXY_MODES)}")
+        if mode and mode != self.cluster.spec.proxy.mode:
+            self.cluster.set_proxy_mode(mode)
+        return {"mode": self.cluster.spec.proxy.mode, "nodes": [node.name for node in self.cluster.spec.nodes]}
 
     def restart_component(self, request: dict[str, Any]) -> Answer:
         """Kill one component; the supervisor starts it again."""

@@ -22,7 +22,7 @@ from podnet.controlplane.kubelet.libcni import CNIRuntime, CNIRuntimeError
 from podnet.controlplane.kubelet.runtime.runtime import PodRuntime
 from podnet.controlplane.kubelet.runtime.zygote import Zygote, start_zygote
 from podnet.overlay.agent import OverlayConfig, run_overlay_agent
-from podnet.proxy.agent import ProxyConfig, run_proxy_agent
+from podnet.proxy.agent import ProxyConfig, remove_rules, run_proxy_agent
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.paths import NodePaths
 
@@ -71,6 +71,8 @@ async def _run(config: NodeAgentConfig, zygote: Zygote) -> None:
             group.create_task(run_overlay_agent(config.overlay, client, LinuxKernel()))
             if config.proxy is not None:
                 group.create_task(run_proxy_agent(config.proxy, client, LinuxKernel()))
+            else:
+                await asyncio.to_thread(remove_rules, paths, LinuxKernel())
             await _release_lost_attachments(paths, cni, runtime)  # before the kubelet makes new ones
             group.create_task(run_kubelet(config.kubelet, client, runtime))
             group.create_task(_raise_on(stop))

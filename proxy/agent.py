@@ -10,6 +10,7 @@ connections are the kernel's and do not notice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,6 +170,8 @@ class _Agent:
         while self._others:  # only now: until here the other mode's rules carried the traffic
             await asyncio.to_thread(self._others[-1].cleanup)
             self._others.pop()
+            if not self._others:
+                note_mode(self._config.paths, self._config.mode)
         await self._clean_conntrack(model)
         await self._health.set_checks(model.health_checks)
         if not self._dirty.is_set():
@@ -208,6 +211,27 @@ class _Agent:
                 self._compiled[key] = compile_model(facts, [service], self._slices.by_index(_OWNER, key))
         self._stale.clear()
         return merge_models(facts, self._compiled.values())
+
+
+def note_mode(paths: NodePaths, mode: str) -> None:
+    """Write down whose rules are in place, and that nobody else's are, for whoever switches modes and waits for it."""
+    temporary = paths.proxy_mode_file.with_suffix(".new")
+    with contextlib.suppress(OSError):  # on a full disk the rules matter more
+        paths.proxy_mode_file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(mode, encoding="utf-8")
+        temporary.replace(paths.proxy_mode_file)
+
+
+def remove_rules(paths: NodePaths, kernel: Kernel, netns: Netns = "") -> None:
+    """What a node does whose proxy was switched off: take away what its own proxy left, and only that.
+
+    A node that never had one may have somebody else's kube-proxy, whose table has the same name.
+    """
+    if not paths.proxy_mode_file.exists():
+        return
+    for mode in MODES:
+        new_backend(mode, kernel, netns).cleanup()
+    paths.proxy_mode_file.unlink(missing_ok=True)
 
 
 def _owner(piece: Mapping[str, Any]) -> str:

@@ -55,6 +55,11 @@ class NodePaths:
         return self.state / "pods"
 
     @property
+    def volumes_dir(self) -> Path:
+        """The data of PersistentVolumes that this node has made; one directory a volume."""
+        return self.state / "volumes"
+
+    @property
     def sandboxes_dir(self) -> Path:
         """The runtime's own state; one directory a sandbox ID."""
         return self.state / "sandboxes"
@@ -63,6 +68,11 @@ class NodePaths:
     def pod_logs_dir(self) -> Path:
         """As /var/log/pods: <ns>_<pod>_<uid>/<container>/<attempt>.log in CRI's log format."""
         return self.state / "logs" / "pods"
+
+    @property
+    def proxy_mode_file(self) -> Path:
+        """The mode whose rules the proxy has in place; absent while it has none."""
+        return self.state / "proxy-mode"
 
     @property
     def netns_dir(self) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from podnet.topology.kernel import AddBridge, DeleteLink, Kernel, KernelError, SetLink
+from podnet.topology.links import End
 from podnet.topology.mininet_modules import mininet
 from podnet.topology.node import UnderlayError
 from podnet.topology.spec.types import SwitchSpec
@@ -94,21 +95,26 @@ class BridgeSwitch(KernelSwitch):
         self.terminate()
 
 
-def wait_forwarding(kernel: Kernel, ports: Iterable[str]) -> None:
-    """Wait until bridge ports pass frames. A port without carrier would lose the first second of traffic.
+def wait_forwarding(kernel: Kernel, ports: Iterable[End], stations: Iterable[End] = ()) -> None:
+    """Wait until bridge ports pass frames and the stations at the cables' other ends may send. A port without carrier
+    would lose the first second of traffic.
 
-    A port must be `UP` as well as forwarding: a brand-new one is called forwarding before the kernel's link watch has
-    looked at its carrier, and drops what it should send until then.
+    Both must be `UP`: carrier comes at once, but the kernel's link watch looks at it later, and until then an interface
+    drops what it should send, a bridge's port even though it is called forwarding.
     """
-    waiting = set(ports)
+    waiting = {(end.netns, end.ifname): True for end in ports} | {(end.netns, end.ifname): False for end in stations}
     pause_s, waited_s = _FIRST_POLL_S, 0.0
     while waiting:
-        state = kernel.observe("")
-        waiting -= {link.name for link in state.links if link.port_state == "forwarding" and link.operstate == "UP"}
+        for netns in {netns for netns, _ in waiting}:
+            for link in kernel.observe(netns).links:
+                forwards = link.port_state == "forwarding" or not waiting.get((netns, link.name), True)
+                if forwards and link.operstate == "UP":
+                    waiting.pop((netns, link.name), None)
         if not waiting:
             return
         if waited_s >= _FORWARDING_TIMEOUT_S:
-            raise UnderlayError(f"ports {', '.join(sorted(waiting))} did not begin to forward in {waited_s:.0f} s")
+            named = ", ".join(sorted({ifname for _, ifname in waiting}))
+            raise UnderlayError(f"ports {named} did not begin to forward in {waited_s:.0f} s")
         threading.Event().wait(pause_s)
         waited_s += pause_s
         pause_s = min(pause_s * 2, _LONGEST_POLL_S)

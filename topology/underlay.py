@@ -14,6 +14,7 @@ Mininet's own view of all this is `net`, an ordinary Mininet object: `net.get("w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -52,8 +53,11 @@ _FALLBACK_LINKS = frozenset(
 class Underlay:
     """One cluster's underlay. Not thread-safe: one caller starts, changes and stops it."""
 
-    def __init__(self, spec: ClusterSpec, kernel: Kernel, run_dir: Path | None = None) -> None:
-        """`run_dir`: where the machines' shared /etc/hosts is kept; without it names resolve as on the real machine."""
+    def __init__(
+        self, spec: ClusterSpec, kernel: Kernel, run_dir: Path | None = None, resolv_conf: Path | None = None
+    ) -> None:
+        """`run_dir`: where the machines' shared /etc/hosts is kept; `resolv_conf`: what they find as /etc/resolv.conf.
+        Without them names resolve as on the real machine."""
         self.spec = spec
         self.kernel = kernel
         self.nodes: dict[str, Node] = {}
@@ -62,6 +66,7 @@ class Underlay:
         self.warnings: list[str] = []
         self.phases_ms: dict[str, float] = {}
         self._hosts_file = run_dir / "hosts" if run_dir else None
+        self._resolv_conf = resolv_conf
         self._openflow: Any = None
         self._private_dir: Path | None = None
         self._ends: dict[frozenset[str], tuple[End, End]] = {}
@@ -299,6 +304,9 @@ class Underlay:
             self._hosts_file.parent.mkdir(parents=True, exist_ok=True)
             self._hosts_file.touch()
             machine.bind_file(str(self._hosts_file), "/etc/hosts")
+        if self._resolv_conf is not None:
+            with contextlib.suppress(OSError):  # a machine whose file is missing, or a link to nowhere, goes without
+                machine.bind_file(str(self._resolv_conf), "/etc/resolv.conf")
 
     def _tell_names(self) -> None:
         self._write_hosts_file()
@@ -449,10 +457,13 @@ class Underlay:
             raise UnderlayError(faults.unsupported(error, faults.NO_NUMGEN)) from error
 
     def _wait_forwarding(self, pairs: Iterable[frozenset[str]]) -> None:
-        ends = [end for pair in pairs for end in self._ends[pair] if end.owner in self.switches]
-        for switch in {self.switches[end.owner] for end in ends if not self.switches[end.owner].bridged}:
-            switch.wait_connected()
-        switches.wait_forwarding(self.kernel, [end.ifname for end in ends if self.switches[end.owner].bridged])
+        ends = [end for pair in pairs for end in self._ends[pair]]
+        owners = {end.owner: self.switches[end.owner] for end in ends if end.owner in self.switches}
+        for switch in owners.values():
+            if not switch.bridged:
+                switch.wait_connected()
+        ports = [end for end in ends if end.owner in owners and owners[end.owner].bridged]
+        switches.wait_forwarding(self.kernel, ports, [end for end in ends if end.owner not in owners])
 
     def _warn_missing(self, where: str, keys: list[str]) -> None:
         for key in keys:

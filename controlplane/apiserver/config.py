@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from podnet.controlplane.store.etcd_gateway import EtcdEndpoints
+
 
 @dataclass(frozen=True, slots=True)
 class APIServerConfig:
@@ -14,7 +16,8 @@ class APIServerConfig:
 
     pki_dir: Path
     store_dir: Path
-    store_driver: Literal["sqlite", "memory"] = "sqlite"
+    store_driver: Literal["sqlite", "memory", "etcd"] = "sqlite"
+    etcd: EtcdEndpoints | None = None
     bind: tuple[tuple[str, int], ...] = ()
     inherited_fds: tuple[int, ...] = ()
     advertise_address: str = "127.0.0.1"

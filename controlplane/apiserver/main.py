@@ -66,7 +66,7 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
     listeners = open_listeners(config)
     try:
         context = server_tls(config.pki_dir)
-        store = open_store(config.store_driver, config.store_dir)
+        store = open_store(config.store_driver, config.store_dir, config.etcd)
     except (OSError, StoreError) as error:
         raise CannotStartError(str(error)) from error
     registry = Registry(

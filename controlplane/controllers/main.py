@@ -32,6 +32,13 @@ from podnet.controlplane.controllers.namespace import NamespaceController
 from podnet.controlplane.controllers.nodeipam.controller import NodeIPAMController
 from podnet.controlplane.controllers.nodelifecycle.controller import NodeLifecycleController
 from podnet.controlplane.controllers.nodelifecycle.eviction import TaintEvictionController
+from podnet.controlplane.controllers.persistentvolume.controller import PersistentVolumeController
+from podnet.controlplane.controllers.persistentvolume.ephemeral import EphemeralVolumeController
+from podnet.controlplane.controllers.persistentvolume.expand import ExpansionController
+from podnet.controlplane.controllers.persistentvolume.protection import (
+    ClaimProtectionController,
+    VolumeProtectionController,
+)
 from podnet.controlplane.controllers.podgc import PodGCController
 from podnet.controlplane.controllers.replicaset.controller import ReplicaSetController
 from podnet.controlplane.controllers.resourcequota.controller import ResourceQuotaController
@@ -62,6 +69,11 @@ CONTROLLERS: Mapping[str, Start] = {
     "podgc": lambda context: PodGCController(context).run(),
     "endpointslice": lambda context: EndpointSliceController(context).run(),
     "endpointslicemirroring": lambda context: EndpointSliceMirroringController(context).run(),
+    "persistentvolume-binder": lambda context: PersistentVolumeController(context).run(),
+    "persistentvolume-expander": lambda context: ExpansionController(context).run(),
+    "persistentvolumeclaim-protection": lambda context: ClaimProtectionController(context).run(),
+    "persistentvolume-protection": lambda context: VolumeProtectionController(context).run(),
+    "ephemeral-volume": lambda context: EphemeralVolumeController(context).run(),
     "servicecidr": lambda context: ServiceCIDRController(context).run(),
     "garbage-collector": lambda context: GarbageCollector(context).run(),
 }

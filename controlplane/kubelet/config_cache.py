@@ -1,4 +1,4 @@
-"""The ConfigMaps and Secrets that pods of this node refer to, each watched by name while somebody needs it.
+"""The ConfigMaps, Secrets, claims and volumes that pods of this node refer to, each watched by name while somebody needs it.
 
 A pod `acquire`s its references before it reads them and `release`s them at its end; a change of an object wakes the
 pods that hold it, so that mounted files follow at once.
@@ -24,6 +24,11 @@ class Reference:
     resource: Resource
     namespace: str
     name: str
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or `name` for a cluster-scoped object."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 @dataclass(slots=True)
@@ -57,7 +62,7 @@ class ConfigCache:
     def get(self, reference: Reference) -> Object | None:
         """The object, or None when it does not exist (or is not held)."""
         watched = self._watched.get(reference)
-        return watched.informer.get(f"{reference.namespace}/{reference.name}") if watched is not None else None
+        return watched.informer.get(reference.key) if watched is not None else None
 
     def release(self, uid: str) -> None:
         """The pod needs nothing any more."""

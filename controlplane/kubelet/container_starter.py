@@ -24,6 +24,7 @@ from podnet.controlplane.kubelet.lane import wait_unbroken
 from podnet.controlplane.kubelet.mounts import container_mounts, write_etc_files
 from podnet.controlplane.kubelet.pod_actions import ContainerStart, StartFailure
 from podnet.controlplane.kubelet.resolv import MISSING_CLUSTER_DNS, pod_resolv_conf, wants_cluster_dns
+from podnet.controlplane.kubelet.volumes.pod_volumes import read_only_volumes
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 
 CONFIG_RETRY_REASONS = frozenset({"CreateContainerConfigError", "ErrImageNeverPull"})
@@ -110,7 +111,7 @@ class ContainerStarter:
             context.recorder.event(pod, "Warning", "InvalidVariableNames", message)
         pod_dir = context.config.paths.pods_dir / pod_spec.uid(pod)
         self._write_etc(pod, ips, pod_dir)
-        mounts = container_mounts(container, request.volumes, environment, pod_dir)
+        mounts = container_mounts(container, request.volumes, environment, pod_dir, read_only=read_only_volumes(pod))
         return container_config(pod, container, request.start.attempt, environment, mounts)
 
     def _write_etc(self, pod: Object, ips: tuple[str, ...], pod_dir: Path) -> None:

@@ -17,6 +17,7 @@ from podnet.controlplane.client.events import EventRecorder
 from podnet.controlplane.client.informer import Informer
 from podnet.controlplane.client.reconcile import supervise
 from podnet.controlplane.client.types import Client
+from podnet.controlplane.client.volume_binding import LOCAL_PATH
 from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.config_cache import ConfigCache
 from podnet.controlplane.kubelet.container_config import NodeNames
@@ -24,6 +25,8 @@ from podnet.controlplane.kubelet.cri import RuntimeService
 from podnet.controlplane.kubelet.machine import Machine, observe_machine
 from podnet.controlplane.kubelet.node_agent import NodeAgent
 from podnet.controlplane.kubelet.pod_dispatch import PodDispatch
+from podnet.controlplane.kubelet.provisioner.agent import LocalPathProvisioner
+from podnet.controlplane.kubelet.provisioner.directories import VolumeDirectories
 from podnet.controlplane.kubelet.resolv import parse_resolv_conf
 from podnet.controlplane.kubelet.runtime_cache import RuntimeCache
 from podnet.controlplane.kubelet.server.server import KubeletServer
@@ -60,6 +63,12 @@ class Kubelet:
         )
         self.agent = NodeAgent(self.context, machine, self._network_changed)
         self.dispatch = PodDispatch(self.context, lambda: self.agent.node)
+        self.provisioner = LocalPathProvisioner(
+            client,
+            self._recorder.named(LOCAL_PATH),
+            config.node_name,
+            VolumeDirectories(config.paths.volumes_dir),
+        )
         self.server = KubeletServer(config, runtime, self.dispatch)
 
     async def run(self) -> None:
@@ -79,6 +88,7 @@ class Kubelet:
                 await self.agent.register()
                 group.create_task(supervise("node status", self.agent.run_status), name="node status")
                 group.create_task(supervise("node lease", self.agent.run_lease), name="node lease")
+                group.create_task(supervise("volumes", self.provisioner.run), name="volumes")
                 await self._start_pods(group)
         finally:
             self._group = None

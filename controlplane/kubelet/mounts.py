@@ -6,7 +6,7 @@ running container that has them mounted sees the change. A container that mounts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,16 @@ ETC_FILES = {"/etc/hosts": "etc-hosts", "/etc/hostname": "hostname", "/etc/resol
 
 
 def container_mounts(
-    container: Mapping[str, Any], volumes: Mapping[str, Path], environment: Environment, pod_dir: Path
+    container: Mapping[str, Any],
+    volumes: Mapping[str, Path],
+    environment: Environment,
+    pod_dir: Path,
+    *,
+    read_only: Collection[str] = (),
 ) -> list[Mount]:
-    """In the order of the spec, the kubelet's own last; ConfigError for a volume or a subPath that is not there."""
+    """In the order of the spec, the kubelet's own last; ConfigError for a volume or a subPath that is not there.
+    `read_only` volumes are mounted so, whatever the mount says.
+    """
     mounts: list[Mount] = []
     for mount in container.get("volumeMounts") or ():
         volume = volumes.get(mount["name"])
@@ -30,7 +37,7 @@ def container_mounts(
             raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
         sub_path = mount.get("subPath") or _expanded(mount.get("subPathExpr") or "", environment)
         host = resolve_sub_path(volume, sub_path) if sub_path else volume
-        mounts.append(Mount(mount["mountPath"], str(host), bool(mount.get("readOnly"))))
+        mounts.append(Mount(mount["mountPath"], str(host), bool(mount.get("readOnly")) or mount["name"] in read_only))
     taken = {mount.container_path.rstrip("/") for mount in mounts}
     mounts += [Mount(path, str(pod_dir / name)) for path, name in ETC_FILES.items() if path not in taken]
     return mounts

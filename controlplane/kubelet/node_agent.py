@@ -62,6 +62,7 @@ class NodeAgent:
                 failures += 1
                 continue
             self._context.allocatable = self.node.get("status", {}).get("allocatable") or {}
+            self._context.node_labels = self.node["metadata"].get("labels") or {}
             self._context.recorder.event(self._reference(), "Normal", "Starting", "Starting kubelet.")
             return
 
@@ -142,6 +143,7 @@ class NodeAgent:
         standing = node.get("status") or {}
         status = node_status(given, standing)
         self.node = node
+        context.node_labels = node["metadata"].get("labels") or {}
         if same_report(status, standing) and not force:
             return
         was_ready = is_ready(standing)

@@ -299,13 +299,12 @@ class PodWorker:
         context = self._context
         maps, secrets = config_references(pod)
         namespace = pod_spec.namespace_of(pod)
-        references = self.volumes.references(pod)
-        references |= {Reference(CONFIGMAPS, namespace, name) for name in maps}
+        references = {Reference(CONFIGMAPS, namespace, name) for name in maps}
         references |= {Reference(SECRETS, namespace, name) for name in secrets}
-        await context.configs.acquire(self.uid, references)
+        await self.volumes.acquire(pod, references)
         facts = PodFacts(pod, context.config.node_ip, self.state.ips, context.allocatable)
         try:
-            return dict(await self.volumes.set_up(facts, context.clock()))
+            return dict(await self.volumes.set_up(facts, context.clock(), context.node_labels))
         except VolumeError as error:
             context.recorder.event(pod, "Warning", "FailedMount", str(error))
             return None

@@ -34,7 +34,7 @@ class Recorder(Protocol):
 
 @dataclass(slots=True)
 class WorkerContext:
-    """`allocatable` and `network_problem` are kept up to date by the node agent; `services` lists the cluster's
+    """`allocatable`, `node_labels` and `network_problem` are kept up to date by the node agent; `services` lists the cluster's
     Services once they have been read (None before)."""
 
     config: KubeletConfig
@@ -50,5 +50,6 @@ class WorkerContext:
     node_resolv: ResolvConf
     node_hosts: str
     allocatable: Mapping[str, str] = field(default_factory=dict)
+    node_labels: Mapping[str, str] = field(default_factory=dict)
     network_problem: str = ""
     clock: Callable[[], int] = time.time_ns

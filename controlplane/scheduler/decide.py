@@ -15,6 +15,7 @@ from podnet.controlplane.scheduler.preemption import Preemption, ineligible_reas
 from podnet.controlplane.scheduler.scores import SCORES
 from podnet.controlplane.scheduler.topology import NamespaceLabels, PodTopology
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo
+from podnet.controlplane.scheduler.volumes import NO_VOLUMES, VolumeSnapshot
 
 NO_NODES = "no nodes available to schedule pods"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
@@ -34,11 +35,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
-    """Nowhere: what each node objects, and whom to evict so that the next try succeeds."""
+    """Nowhere: what each node objects, and whom to evict so that the next try succeeds. `refusal`: what of the pod
+    itself is not ready, so that no node was looked at.
+    """
 
     objections: Mapping[str, Objection]
     ineligible: str = ""
     preemption: Preemption | None = None
+    refusal: str = ""
 
     @property
     def message(self) -> str:
@@ -47,7 +51,7 @@ class Unschedulable:
             return NO_NODES
         total = len(self.objections)
         reasons = Counter(reason for objection in self.objections.values() for reason in objection.reasons)
-        summary = f"0/{total} nodes are available: {_counted(reasons)}."
+        summary = f"0/{total} nodes are available: {self.refusal or _counted(reasons)}."
         if self.preemption is not None:
             return summary
         after = self.ineligible
@@ -68,9 +72,14 @@ def decide(
     nodes: Sequence[NodeInfo],
     choose: Callable[[int], int],
     namespace_labels: NamespaceLabels = _no_labels,
+    volumes: VolumeSnapshot = NO_VOLUMES,
 ) -> Placement | Unschedulable:
     """Where `pod` goes. `choose(n)` picks one of n equally good nodes."""
-    topology = PodTopology(pod, nodes, namespace_labels)
+    topology = PodTopology(pod, nodes, namespace_labels, volumes)
+    refusal = topology.volumes.refusal
+    if refusal:
+        same = Objection((refusal,), resolvable=False)
+        return Unschedulable({node.name: same for node in nodes}, ineligible_reason(pod, nodes), refusal=refusal)
     objections: dict[str, Objection] = {}
     feasible: list[NodeInfo] = []
     for node in nodes:
@@ -81,7 +90,7 @@ def decide(
             objections[node.name] = objection
     if not feasible:
         ineligible = ineligible_reason(pod, nodes)
-        plan = None if ineligible else plan_preemption(pod, nodes, objections, namespace_labels)
+        plan = None if ineligible else plan_preemption(pod, nodes, objections, namespace_labels, volumes)
         return Unschedulable(objections, ineligible, plan)
     if len(feasible) == 1:
         return Placement(feasible[0].name)
@@ -111,10 +120,13 @@ class NodeVerdict:
 
 
 def explain(
-    pod: PodInfo, nodes: Sequence[NodeInfo], namespace_labels: NamespaceLabels = _no_labels
+    pod: PodInfo,
+    nodes: Sequence[NodeInfo],
+    namespace_labels: NamespaceLabels = _no_labels,
+    volumes: VolumeSnapshot = NO_VOLUMES,
 ) -> list[NodeVerdict]:
     """All objections of all filters, and the scores of the nodes that have none."""
-    topology = PodTopology(pod, nodes, namespace_labels)
+    topology = PodTopology(pod, nodes, namespace_labels, volumes)
     refused: dict[str, dict[str, tuple[str, ...]]] = {}
     for node in nodes:
         answers = {name: check(pod, node, topology) for name, check in FILTERS}

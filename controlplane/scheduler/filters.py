@@ -14,6 +14,7 @@ from podnet.controlplane.client.taints import find_untolerated, tolerates
 from podnet.controlplane.scheduler.node_affinity import matches_required
 from podnet.controlplane.scheduler.topology import PodTopology
 from podnet.controlplane.scheduler.types import HostPort, NodeInfo, PodInfo
+from podnet.controlplane.scheduler.volumes import ONE_POD_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,17 @@ def resources_fit(pod: PodInfo, node: NodeInfo, _topology: PodTopology) -> Objec
     return Objection(tuple(reasons), resolvable) if reasons else None
 
 
+def volume_restrictions(_pod: PodInfo, _node: NodeInfo, topology: PodTopology) -> Objection | None:
+    """A claim that only one pod may use has none yet."""
+    return Objection((ONE_POD_ONLY,), resolvable=True) if topology.volumes.conflicts else None
+
+
+def volume_binding(_pod: PodInfo, node: NodeInfo, topology: PodTopology) -> Objection | None:
+    """The volumes of bound claims are reachable, and claims that waited for this pod can be bound."""
+    reasons = topology.volumes.reasons(node)
+    return Objection(reasons, resolvable=False) if reasons else None
+
+
 def topology_spread(_pod: PodInfo, node: NodeInfo, topology: PodTopology) -> Objection | None:
     """Hard topology spread constraints."""
     reason = topology.spread_reason(node)
@@ -118,6 +130,8 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("NodeAffinity", node_affinity),
     ("NodePorts", node_ports),
     ("NodeResourcesFit", resources_fit),
+    ("VolumeRestrictions", volume_restrictions),
+    ("VolumeBinding", volume_binding),
     ("PodTopologySpread", topology_spread),
     ("InterPodAffinity", inter_pod_affinity),
 )

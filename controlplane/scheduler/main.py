@@ -25,11 +25,14 @@ from podnet.controlplane.client.events import EventRecorder
 from podnet.controlplane.client.informer import InformerSet
 from podnet.controlplane.client.reconcile import run_until_signal, supervise
 from podnet.controlplane.client.types import Client
+from podnet.controlplane.client.volume_binding import pod_claims
 from podnet.controlplane.scheduler.cache import SchedulerCache
 from podnet.controlplane.scheduler.config import SchedulerConfig
 from podnet.controlplane.scheduler.decide import Placement, Unschedulable, decide
 from podnet.controlplane.scheduler.queue import SchedulingQueue
 from podnet.controlplane.scheduler.types import PodInfo, parse_pod
+from podnet.controlplane.scheduler.volume_binder import VolumeBinder
+from podnet.controlplane.scheduler.volumes import PodVolumes, VolumeBinding
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class Scheduler:
         self._cache = SchedulerCache()
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(BINDINGS_IN_FLIGHT)
+        self._volumes = VolumeBinder(client, informers, self._on_storage)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -70,7 +74,9 @@ class Scheduler:
         with contextlib.ExitStack() as stack:
             stack.callback(self._nodes.add_handler(self._on_node))
             stack.callback(self._pods.add_handler(self._on_pod))
-            await self._informers.wait_synced(self._nodes, self._pods, self._namespaces)
+            stack.callback(self._volumes.listen())
+            storage = (self._volumes.claims, self._volumes.volumes, self._volumes.classes)
+            await self._informers.wait_synced(self._nodes, self._pods, self._namespaces, *storage)
             async with asyncio.TaskGroup() as group:
                 while True:
                     await self._schedule_next(group)
@@ -82,11 +88,18 @@ class Scheduler:
             await self._wait(now)
             return
         await self._slots.acquire()
-        outcome = decide(pod, self._cache.nodes(pod), self._choose, self._namespace_labels)
+        nodes, volumes = self._cache.nodes(pod), self._volumes.snapshot()
+        outcome = decide(pod, nodes, self._choose, self._namespace_labels, volumes)
         if isinstance(outcome, Placement):
             self._cache.assume(pod, outcome.node)
             self._queue.remove(pod.key)
-            group.create_task(self._bind(pod, outcome.node))
+            claims = PodVolumes(pod, (), volumes)
+            binding = claims.plan(next(node for node in nodes if node.name == outcome.node))
+            if binding is None or not (binding.static or binding.provision):
+                group.create_task(self._bind(pod, outcome.node))
+            else:
+                self._volumes.assume(binding, outcome.node)
+                group.create_task(self._bind_volumes(pod, claims.claims, binding, outcome.node))
         else:
             self._queue.park(pod, self._now())
             if outcome.preemption is not None:
@@ -121,6 +134,7 @@ class Scheduler:
         if new is None or (new.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
             self._queue.remove(key)
             self._cache.remove_pod(key)
+            self._volumes.wake()
             self._changed()
             return
         node = new["spec"].get("nodeName")
@@ -145,6 +159,29 @@ class Scheduler:
         self._queue.move(self._now(), concerns)
         self._wake.set()
 
+    def _on_storage(self) -> None:
+        self._changed(_has_claims)
+
+    async def _bind_volumes(self, pod: PodInfo, claims: list[str], binding: VolumeBinding, node: str) -> None:
+        """The pod's claims first, then the pod. What waits for a provisioner holds up nobody else."""
+        why = ""
+        try:
+            await self._volumes.write(binding, node)
+        except StatusError as error:
+            why = f"binding volumes: {error.message}"
+        finally:
+            self._slots.release()
+        if not why:
+            why = await self._volumes.wait_bound(
+                claims, binding, node, lambda: self._cache.is_assumed(pod.key, pod.uid)
+            )
+        if why:
+            self._volumes.forget(binding)
+            self._give_up(pod, f'running PreBind plugin "VolumeBinding": {why}')
+            return
+        await self._slots.acquire()
+        await self._bind(pod, node)
+
     async def _bind(self, pod: PodInfo, node: str) -> None:
         binding = {
             "apiVersion": "v1",
@@ -155,19 +192,22 @@ class Scheduler:
         try:
             await self._client.create(PODS, binding, subresource="binding", name=meta.name(pod.obj))
         except StatusError as error:
-            self._cache.forget(pod)
-            self._changed()
-            current = self._pods.get(pod.key)
-            # An unreachable server heals by itself, and the lost answer may even have been a yes; the cache tells.
-            if current is not None and meta.uid(current) == pod.uid and not current["spec"].get("nodeName"):
-                self._queue.retry(pod, self._now())
-                message = f"binding rejected: {error.message}"
-                self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
+            self._give_up(pod, f"binding rejected: {error.message}")
         else:
             message = f"Successfully assigned {pod.key} to {node}"
             self._recorder.event(pod.obj, "Normal", "Scheduled", message)
         finally:
             self._slots.release()
+
+    def _give_up(self, pod: PodInfo, message: str) -> None:
+        """The pod did not get the node it was decided for: decide again."""
+        self._cache.forget(pod)
+        self._changed()
+        current = self._pods.get(pod.key)
+        # An unreachable server heals by itself, and the lost answer may even have been a yes; the cache tells.
+        if current is not None and meta.uid(current) == pod.uid and not current["spec"].get("nodeName"):
+            self._queue.retry(pod, self._now())
+            self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
 
     async def _settle_unschedulable(self, pod: PodInfo, outcome: Unschedulable) -> None:
         """Say why the pod has no node, and make room if that is planned."""
@@ -229,6 +269,11 @@ def _schedulable_part(node: Object) -> tuple[object, ...]:
 def _looks_at_pods(pod: PodInfo) -> bool:
     """A pod that comes can only help those who want company, or count their kind."""
     return bool(pod.affinity.get("podAffinity") or pod.spec.get("topologySpreadConstraints"))
+
+
+def _has_claims(pod: PodInfo) -> bool:
+    """Storage that changes can only help those who want some."""
+    return bool(pod_claims(pod.obj))
 
 
 async def run_scheduler(client: Client, config: SchedulerConfig) -> None:

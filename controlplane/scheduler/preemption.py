@@ -15,6 +15,7 @@ from podnet.controlplane.api import meta
 from podnet.controlplane.scheduler.filters import Objection, find_objection
 from podnet.controlplane.scheduler.topology import NamespaceLabels, PodTopology
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo, parse_node
+from podnet.controlplane.scheduler.volumes import NO_VOLUMES, VolumeSnapshot
 
 NOT_ELIGIBLE_NEVER = "not eligible due to preemptionPolicy=Never."
 NOT_ELIGIBLE_WAITING = "not eligible due to a terminating pod on the nominated node."
@@ -43,21 +44,29 @@ def ineligible_reason(pod: PodInfo, nodes: Sequence[NodeInfo]) -> str:
 
 
 def plan_preemption(
-    pod: PodInfo, nodes: Sequence[NodeInfo], objections: Mapping[str, Objection], namespace_labels: NamespaceLabels
+    pod: PodInfo,
+    nodes: Sequence[NodeInfo],
+    objections: Mapping[str, Objection],
+    namespace_labels: NamespaceLabels,
+    volumes: VolumeSnapshot = NO_VOLUMES,
 ) -> Preemption | None:
     """The least harmful way to make room, None when there is none."""
     candidates: list[Preemption] = []
     for index, node in enumerate(nodes):
         objection = objections.get(node.name)
         if objection is not None and objection.resolvable:
-            victims = _victims(pod, nodes, index, namespace_labels)
+            victims = _victims(pod, nodes, index, namespace_labels, volumes)
             if victims:
                 candidates.append(Preemption(node.name, victims))
     return min(candidates, key=_harm) if candidates else None
 
 
 def _victims(
-    pod: PodInfo, nodes: Sequence[NodeInfo], index: int, namespace_labels: NamespaceLabels
+    pod: PodInfo,
+    nodes: Sequence[NodeInfo],
+    index: int,
+    namespace_labels: NamespaceLabels,
+    volumes: VolumeSnapshot,
 ) -> tuple[PodInfo, ...]:
     node = nodes[index]
     less_important = [other for other in node.pods.values() if other.priority < pod.priority]
@@ -67,7 +76,7 @@ def _victims(
     imagined = [*nodes[:index], emptied, *nodes[index + 1 :]]
 
     def fits() -> bool:
-        return find_objection(pod, emptied, PodTopology(pod, imagined, namespace_labels)) is None
+        return find_objection(pod, emptied, PodTopology(pod, imagined, namespace_labels, volumes)) is None
 
     if not fits():
         return ()

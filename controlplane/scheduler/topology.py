@@ -1,4 +1,4 @@
-"""What depends on other pods: pod affinity, pod anti-affinity, topology spread.
+"""What depends on other pods: pod affinity, pod anti-affinity, topology spread. What depends on its claims comes along.
 
 Pure. Each constraint is counted once per scheduling cycle over all nodes (`PodTopology`), and then asked per node.
 Source: kubernetes pkg/scheduler/framework/plugins/{interpodaffinity,podtopologyspread}.
@@ -17,6 +17,7 @@ from podnet.controlplane.api.selectors import LabelSelector, Requirement, from_l
 from podnet.controlplane.client.taints import find_untolerated
 from podnet.controlplane.scheduler.node_affinity import matches_required
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo
+from podnet.controlplane.scheduler.volumes import NO_VOLUMES, PodVolumes, VolumeSnapshot
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -132,8 +133,15 @@ class _Spread:
 class PodTopology:
     """The counts for one pod over one snapshot."""
 
-    def __init__(self, pod: PodInfo, nodes: Sequence[NodeInfo], namespace_labels: NamespaceLabels) -> None:
+    def __init__(
+        self,
+        pod: PodInfo,
+        nodes: Sequence[NodeInfo],
+        namespace_labels: NamespaceLabels,
+        volumes: VolumeSnapshot = NO_VOLUMES,
+    ) -> None:
         self._pod = pod
+        self.volumes = PodVolumes(pod, nodes, volumes)
         self._namespace_labels = namespace_labels
         self._affinity = required_terms(pod, "podAffinity")
         self._anti_affinity = required_terms(pod, "podAntiAffinity")

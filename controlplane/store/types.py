@@ -96,6 +96,10 @@ class StoreWriteError(StoreError):
     """The write could not be made durable (disk full, I/O error); nothing of it is visible."""
 
 
+class StoreUnavailableError(StoreError):
+    """The store cannot answer now (etcd without a leader, no member in reach). Of a write: it may yet have happened."""
+
+
 class StoreOpenError(StoreError):
     """The store's files cannot be used: corrupt, locked by another process, or of another version. Says which."""
 

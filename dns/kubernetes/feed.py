@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from podnet.controlplane.api import meta
-from podnet.controlplane.api.resources import ENDPOINTSLICES, NAMESPACES, PODS, SERVICES
+from podnet.controlplane.api.resources import ENDPOINTSLICES, NAMESPACES, NODES, PODS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
 from podnet.dns.kubernetes.identity import endpoint_of
 from podnet.dns.kubernetes.options import KubernetesOptions
@@ -98,6 +98,8 @@ class ApiFeed:
             self._follow(informers, ENDPOINTSLICES, "EndpointSlice", labels=labels)
         if options.pods == "verified":
             self._follow(informers, PODS, "Pod", fields=_RUNNING)
+        if options.nodes:
+            self._follow(informers, NODES, "Node")
         if self._options.multicluster:
             self._follow(informers, SERVICE_IMPORTS, "ServiceImport")
 

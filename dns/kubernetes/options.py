@@ -6,6 +6,7 @@
         pods disabled|insecure|verified endpoint_pod_names              noendpoints
         ttl SECONDS                     ignore empty_service            zonal
         multicluster [ZONES...]         fallthrough [ZONES...]          startup_timeout DURATION
+        nodes                           (not CoreDNS's: names of nodes, <node>.node.ZONE, and their reverse)
     }
 
 Source: the CoreDNS kubernetes plugin's README.
@@ -181,6 +182,7 @@ _LINES: dict[str, Callable[[KubernetesOptions, Directive, Setup], KubernetesOpti
     "endpoint_pod_names": _flag(endpoint_pod_names=True),
     "noendpoints": _flag(endpoints=False),
     "zonal": _flag(zonal=True),
+    "nodes": _flag(nodes=True),
     "ignore": _ignore,
     "ttl": _ttl,
     "multicluster": _multicluster,

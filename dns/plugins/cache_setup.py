@@ -72,8 +72,8 @@ def _prefetch(line: Directive, options: CacheOptions, _setup: Setup) -> CacheOpt
         options = replace(options, prefetch_window_s=parse_duration(line.args[1]))
     if len(line.args) > 2:
         text = line.args[2].text
-        if not text.endswith("%") or not text[:-1].isdigit() or not 0 <= int(text[:-1]) <= 100:
-            raise line.error("last character of percentage should be `%`, but is: " + text, line.args[2])
+        if not text.endswith("%") or not text[:-1].isdigit() or not 10 <= int(text[:-1]) <= 90:
+            raise line.error(f"percentage should be from 10% to 90%, not '{text}'", line.args[2])
         options = replace(options, prefetch_share=int(text[:-1]) / 100)
     return options
 

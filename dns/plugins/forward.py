@@ -2,6 +2,7 @@
 
 Syntax: `forward FROM TO... { except NAMES...; force_tcp; prefer_udp; expire D; max_fails N; policy
 random|round_robin|sequential; health_check D [no_rec] [domain FQDN]; max_concurrent N; next RCODE...;
+next_on_nodata; failover RCODE...; max_connect_attempts N; max_idle_conns N;
 failfast_all_unhealthy_upstreams }`. TO is an address with an optional port, or a file like /etc/resolv.conf.
 
 Behaviour of CoreDNS: the client's transport is used upstream, a failed upstream is probed every half second until it
@@ -23,6 +24,7 @@ from podnet.dns.config import Directive, Setup, Token, longest_match, parse_dura
 from podnet.dns.handler import Handler, Plugin, Request, Response, Runtime, failure
 from podnet.dns.message import (
     FORMERR,
+    NOERROR,
     RCODE_NUMBERS,
     REFUSED,
     Message,
@@ -57,6 +59,9 @@ class ForwardOptions:
     health_domain: str = "."
     max_concurrent: int = 0
     next_rcodes: frozenset[int] = frozenset()
+    next_on_nodata: bool = False
+    failover: frozenset[int] = frozenset()
+    max_attempts: int = 0
     failfast: bool = False
 
 
@@ -117,7 +122,10 @@ class Forward(Plugin):
             response = await self._forward(request)
         finally:
             self._concurrent -= 1
-        if response.message.rcode in options.next_rcodes:
+        message = response.message
+        if message.rcode in options.next_rcodes:
+            return await next_(request)
+        if options.next_on_nodata and message.rcode == NOERROR and not message.answers:
             return await next_(request)
         return response
 
@@ -145,7 +153,8 @@ class Forward(Plugin):
         deadline = time.monotonic() + DEADLINE_S
         error = "no upstream"
         # While there is time, once through all that are up and then again, as CoreDNS does.
-        for turn in range(2 * len(up)):
+        last: Response | None = None
+        for turn in range(min(2 * len(up), options.max_attempts or 2 * len(up))):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -157,8 +166,11 @@ class Forward(Plugin):
                 self._failed(upstream)
                 continue
             upstream.fails = 0
-            return Response(self._checked(request, answer))
-        return failure(request, error)
+            last = Response(self._checked(request, answer))
+            # An rcode to fail over from is asked of each upstream once; the last of them has the last word.
+            if answer.rcode not in options.failover or turn + 1 >= len(up):
+                return last
+        return last or failure(request, error)
 
     async def _ask(self, upstream: Upstream, request: Request, timeout_s: float) -> Message:
         options = self.options
@@ -277,6 +289,11 @@ def _value(line: Directive, options: ForwardOptions, _setup: Setup) -> ForwardOp
         return replace(options, max_fails=parse_number(value, 0, 2**31))
     if line.name == "max_concurrent":
         return replace(options, max_concurrent=parse_number(value, 0, 2**31))
+    if line.name == "max_connect_attempts":
+        return replace(options, max_attempts=parse_number(value, 0, 2**31))
+    if line.name == "max_idle_conns":  # TCP connections are not kept, so there are never more idle than that
+        parse_number(value, 0, 2**31)
+        return options
     if value.text not in _POLICIES:
         raise line.error(f"unknown policy '{value.text}'", value)
     return replace(options, policy=value.text)
@@ -301,9 +318,18 @@ def _health_check(line: Directive, options: ForwardOptions, _setup: Setup) -> Fo
 def _next(line: Directive, options: ForwardOptions, _setup: Setup) -> ForwardOptions:
     unknown = [arg for arg in line.args if arg.text.upper() not in RCODE_NUMBERS]
     if unknown or not line.args:
-        raise line.error("next needs names of rcodes", unknown[0] if unknown else None)
+        raise line.error(f"{line.name} needs names of rcodes", unknown[0] if unknown else None)
     codes = frozenset(RCODE_NUMBERS[word.upper()] for word in line.words)
+    if line.name == "failover":
+        if NOERROR in codes:
+            raise line.error("NOERROR cannot be used in failover")
+        return replace(options, failover=options.failover | codes)
     return replace(options, next_rcodes=options.next_rcodes | codes)
+
+
+def _refused(line: Directive, _options: ForwardOptions, _setup: Setup) -> ForwardOptions:
+    """Known to CoreDNS, and nothing that could work here."""
+    raise line.error(f"'{line.name}' is not supported: upstreams are asked over UDP and TCP, by address")
 
 
 _READERS: dict[str, _Reader] = {
@@ -317,4 +343,12 @@ _READERS: dict[str, _Reader] = {
     "policy": _value,
     "health_check": _health_check,
     "next": _next,
+    "failover": _next,
+    "next_on_nodata": _flag,
+    "max_connect_attempts": _value,
+    "max_idle_conns": _value,
+    "tls": _refused,
+    "tls_servername": _refused,
+    "doh_method": _refused,
+    "resolver": _refused,
 }

@@ -6,9 +6,11 @@ Syntax: `rewrite [continue|stop] FIELD ...`, or `rewrite [continue|stop] { FIELD
     type  FROM TO          class FROM TO
     ttl   [exact|...] NAME SECONDS | MIN-MAX
     rcode [exact|...] NAME FROM TO
+    cname [exact|...] FROM TO            edns0 ... (see `rewrite_edns.py`)
 
 `stop` (the default) ends with the first rule that fits, `continue` goes on. An exact name, and any with `answer auto`,
-is put back in the answer: owners and targets that are the rewritten name become the one asked for.
+is put back in the answer: owners and targets that are the rewritten name become the one asked for. `cname` sends an alias
+that leads to FROM to TO instead, and looks that up.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from podnet.dns.chase import follow_cname
 from podnet.dns.config import Directive, Setup, Token, parse_number
-from podnet.dns.handler import Handler, Plugin, Request, Response
+from podnet.dns.handler import Handler, Plugin, Request, Response, Runtime
 from podnet.dns.message import (
     CLASS_NUMBERS,
     CNAME,
@@ -35,6 +38,7 @@ from podnet.dns.message import (
     fqdn,
     labels_of,
 )
+from podnet.dns.plugins.rewrite_edns import edns_rule
 
 MATCHES = ("exact", "prefix", "suffix", "substring", "regex")
 MAX_TTL = 2**31 - 1
@@ -51,6 +55,7 @@ class Rule:
 
     apply: Callable[[Request], Change | None]
     stop: bool = True
+    target: NameMatch | None = None  # of a cname rule, which acts on the answer
 
 
 class Rewrite(Plugin):
@@ -60,11 +65,20 @@ class Rewrite(Plugin):
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
+        self._resolve: Handler | None = None
+
+    async def start(self, runtime: Runtime) -> None:
+        """Aliases that lead elsewhere are followed by asking this server."""
+        self._resolve = runtime.resolve
 
     async def serve(self, request: Request, next_: Handler) -> Response:
         """Change, ask, change back in the opposite order."""
         current, undos = request, []
+        targets: list[NameMatch] = []
         for rule in self.rules:
+            if rule.target is not None:
+                targets.append(rule.target)
+                continue
             change = rule.apply(current)
             if change is None:
                 continue
@@ -74,12 +88,25 @@ class Rewrite(Plugin):
             if rule.stop:
                 break
         response = await next_(current)
+        for target in targets:
+            response = await self._redirect(current, response, target)
         if current is request and not undos:
             return response
         message = response.message
         for undo in reversed(undos):
             message = undo(message)
         return response.with_message(replace(message, questions=request.message.questions))
+
+    async def _redirect(self, request: Request, response: Response, target: NameMatch) -> Response:
+        """The answer with its first alias that fits leading elsewhere, and what is there."""
+        for index, each in enumerate(response.message.answers):
+            new = target(each.data.target.lower()) if isinstance(each.data, CNAME) else None
+            if new is None or not _is_name(new) or self._resolve is None:
+                continue
+            kept = (*response.message.answers[:index], replace(each, data=CNAME(new)))
+            changed = response.once().with_message(replace(response.message, answers=kept))
+            return await follow_cname(request, changed, self._resolve)
+        return response
 
 
 def name_match(kind: str, pattern: Token, to: Token) -> NameMatch:
@@ -295,6 +322,13 @@ def _rcode_rule(line: Directive, *, stop: bool) -> Rule:
     return Rule(lambda request: (request, undo) if fits(request.name) else None, stop)
 
 
+def _cname_rule(line: Directive, *, stop: bool) -> Rule:
+    kind, args = _kind(line, line.args)
+    if len(args) != 2:
+        raise line.error("cname rules need FROM and TO")
+    return Rule(lambda _: None, stop, target=name_match(kind, args[0], args[1]))
+
+
 def _fits(kind: str, pattern: Token) -> Callable[[str], bool]:
     match = name_match(kind, pattern, replace(pattern, text="."))
     return lambda name: match(name) is not None
@@ -312,6 +346,10 @@ def _rule(line: Directive, answers: Sequence[Directive], *, stop: bool) -> Rule:
             return _ttl_rule(line, stop=stop)
         case "rcode":
             return _rcode_rule(line, stop=stop)
+        case "edns0":
+            return Rule(edns_rule(line), stop)
+        case "cname":
+            return _cname_rule(line, stop=stop)
     raise line.error(f"invalid rule type '{line.name}'")
 
 

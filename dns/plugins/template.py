@@ -1,8 +1,8 @@
 """template: answers made from the question by a pattern.
 
-Syntax: `template CLASS TYPE [ZONE...] { match REGEX...; answer RR; additional RR; authority RR; rcode CODE; fallthrough
-[ZONE...] }`. In RR, `{{ .Name }}`, `.Type`, `.Class`, `.Zone`, `.Remote`, `.Question.Name`, `{{ .Group.NAME }}`,
-`{{ index .Match N }}` and `{{ .Meta NAME }}` (always empty here) stand for parts of the question, as in CoreDNS; of Go's
+Syntax: `template CLASS TYPE [ZONE...] { match REGEX...; answer RR; additional RR; authority RR; rcode CODE; ederror CODE
+[REASON]; fallthrough [ZONE...] }`. In RR, `{{ .Name }}`, `.Type`, `.Class`, `.Zone`, `.Remote`, `.Question.Name`, `{{ .Group.NAME }}`,
+`{{ index .Match N }}`, `{{ parseInt .Group.NAME BASE BITS }}` and `{{ .Meta NAME }}` (always empty here) stand for parts of the question, as in CoreDNS; of Go's
 template language only these.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podnet.dns.chase import follow_cname
-from podnet.dns.config import Directive, Setup, Token, longest_match
+from podnet.dns.config import Directive, Setup, Token, longest_match, parse_number
 from podnet.dns.handler import Handler, Plugin, Request, Response, Reuse, Runtime, failure
 from podnet.dns.message import (
     ANY_,
@@ -21,6 +21,7 @@ from podnet.dns.message import (
     CLASS_NUMBERS,
     IN,
     RCODE_NUMBERS,
+    Edns,
     Record,
     class_name,
     fqdn,
@@ -28,11 +29,15 @@ from podnet.dns.message import (
     type_name,
     type_number,
 )
-from podnet.dns.zonefile import ZoneFileError, parse_record
+from podnet.dns.zonefile import parse_record
 from podnet.dns.zones import Fallthrough, parse_fallthrough
 
+MAX_PAYLOAD = 65535
+"""Of an answer's OPT: the client's own size is the lower one and counts."""
 _ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _INDEX = re.compile(r"index\s+\.Match\s+(\d+)")
+_PARSE_INT = re.compile(r"parseInt\s+\.Group\.(\w+)\s+(\d+)\s+(\d+)")
+EXTENDED_ERROR = 15
 _FIELDS = (
     "Name",
     "Type",
@@ -59,11 +64,12 @@ class Template:
     authority: tuple[str, ...] = ()
     rcode: int = 0
     fallthrough: Fallthrough | None = None
+    extended_error: bytes = b""  # an EDE option (RFC 8914)
 
     @property
     def by_client(self) -> bool:
-        """Does the answer depend on more than the question?"""
-        return any(
+        """Does the answer depend on more than the question? (The fast path keeps no options, so with one it does.)"""
+        return bool(self.extended_error) or any(
             ".Remote" in text or ".Message" in text for text in (*self.answers, *self.additional, *self.authority)
         )
 
@@ -94,7 +100,7 @@ class Templates(Plugin):
                 continue
             try:
                 return await self._answer(template, request, zone, match)
-            except ZoneFileError as error:
+            except ValueError as error:  # of a record that is none, or a number that is none
                 return failure(request, f"template makes no record: {error}")
         return await next_(request)
 
@@ -109,6 +115,8 @@ class Templates(Plugin):
             additional=made(template.additional),
             authority=made(template.authority),
         )
+        if template.extended_error:
+            message = replace(message, edns=Edns(MAX_PAYLOAD, options=((EXTENDED_ERROR, template.extended_error),)))
         response = Response(message, None if template.by_client else Reuse())
         if self._resolve is not None and template.answers:
             return await follow_cname(request, response, self._resolve)
@@ -140,9 +148,20 @@ def expand(text: str, request: Request, zone: str, match: re.Match[str]) -> str:
             return match[int(index[1])] or ""
         if action.startswith(".Group."):
             return match[action[7:]] or ""
+        number = _PARSE_INT.fullmatch(action)
+        if number:
+            return str(parse_int(match[number[1]] or "", int(number[2]), int(number[3])))
         return "" if action.startswith(".Meta") else values[action[1:]]
 
     return _ACTION.sub(value, text)
+
+
+def parse_int(text: str, base: int, bits: int) -> int:
+    """Go's strconv.ParseUint; ValueError where it does not fit."""
+    value = int(text, base)
+    if value < 0 or value >> (bits or 64):
+        raise ValueError(f"'{text}' does not fit {bits} bits")
+    return value
 
 
 def check_template(token: Token, patterns: Sequence[re.Pattern[str]]) -> str:
@@ -150,6 +169,11 @@ def check_template(token: Token, patterns: Sequence[re.Pattern[str]]) -> str:
     for action in _ACTION.findall(token.text):
         index = _INDEX.fullmatch(action)
         if index and all(int(index[1]) <= each.groups for each in patterns):
+            continue
+        number = _PARSE_INT.fullmatch(action)
+        if number and all(number[1] in each.groupindex for each in patterns):
+            if not (int(number[2]) == 0 or 2 <= int(number[2]) <= 36) or int(number[3]) > 64:
+                raise Directive(token).error(f"parseInt has no base {number[2]} with {number[3]} bits")
             continue
         if action.startswith(".Group.") and all(action[7:] in each.groupindex for each in patterns):
             continue
@@ -176,7 +200,7 @@ def _template(directive: Directive, setup: Setup) -> Template:
     patterns = [_pattern(arg, line) for line in directive.block if line.name == "match" for arg in line.args]
     patterns = patterns or [re.compile(".*")]
     sections: dict[str, list[str]] = {"answer": [], "additional": [], "authority": []}
-    rcode, fallthrough = 0, None
+    rcode, fallthrough, extended_error = 0, None, b""
     for line in directive.block:
         if line.name in sections and line.args:
             sections[line.name] += [check_template(arg, patterns) for arg in line.args]
@@ -184,7 +208,10 @@ def _template(directive: Directive, setup: Setup) -> Template:
             rcode = RCODE_NUMBERS[line.words[0].upper()]
         elif line.name == "fallthrough":
             fallthrough = parse_fallthrough(line, setup)
-        elif line.name not in {"match", "upstream", "ederror"} or (line.name == "match" and not line.args):
+        elif line.name == "ederror" and 1 <= len(line.args) <= 2:
+            code = parse_number(line.args[0], 0, 65535)
+            extended_error = code.to_bytes(2, "big") + "".join(line.words[1:]).encode()
+        elif line.name not in {"match", "upstream"} or (line.name == "match" and not line.args):
             raise line.error(f"unknown or incomplete property '{line.name}'")
     return Template(
         IN if qclass == IN else qclass,
@@ -196,6 +223,7 @@ def _template(directive: Directive, setup: Setup) -> Template:
         tuple(sections["authority"]),
         rcode,
         fallthrough,
+        extended_error,
     )
 
 

@@ -14,6 +14,7 @@ from podnet.dns.records.objects import (
     Pod,
     Service,
     Slice,
+    parse_node,
     parse_pod,
     parse_service,
     parse_service_import,
@@ -90,6 +91,7 @@ class _Edit:
         self._zone = zone
         self._namespaces: dict[str, _NamespaceEdit] = {}
         self._pods: dict[str, Pod | None] = {}
+        self._nodes: dict[str, tuple[str, ...] | None] = {}
 
     def take(self, change: Change) -> None:
         """Note what a change is about; nothing is built yet."""
@@ -110,6 +112,8 @@ class _Edit:
                 self._namespace(change.namespace).set_slice(change.name, part)
             case "Pod":
                 self._pods[f"{change.namespace}/{change.name}"] = None if obj is None else parse_pod(obj)
+            case "Node" if options.nodes:
+                self._nodes[change.name.lower()] = None if obj is None else parse_node(obj)
 
     def _namespace(self, name: str) -> _NamespaceEdit:
         edit = self._namespaces.get(name)
@@ -123,12 +127,16 @@ class _Edit:
         zone = self._zone
         edits = {name: edit for name, edit in self._namespaces.items() if edit.changed()}
         pods = {key: pod for key, pod in self._pods.items() if zone.pods_by_key.get(key) != pod}
-        if not edits and not pods:
+        nodes = {name: ips for name, ips in self._nodes.items() if zone.nodes.get(name) != ips}
+        if not edits and not pods and not nodes:
             return zone
         if edits:
             zone = self._with_namespaces(zone, edits)
         if pods:
             zone = _with_pods(zone, pods)
+        if nodes:
+            known = {name: ips for name, ips in {**zone.nodes, **nodes}.items() if ips is not None}
+            zone = replace(zone, nodes=dict(sorted(known.items())))
         return replace(zone, serial=serial)
 
     def _with_namespaces(self, zone: Zone, edits: dict[str, _NamespaceEdit]) -> Zone:

@@ -122,6 +122,12 @@ def parse_slice(obj: Object, options: Options, *, multicluster: bool = False) ->
     return Slice(str(service), tuple(endpoints))
 
 
+def parse_node(obj: Object) -> tuple[str, ...]:
+    """The addresses of a Node inside the cluster, in their order."""
+    found = (obj.get("status") or {}).get("addresses") or ()
+    return tuple(dict.fromkeys(_addresses(e.get("address") or "" for e in found if e.get("type") == "InternalIP")))
+
+
 def parse_pod(obj: Object) -> Pod | None:
     """None for a pod that has no address, has ended or is about to."""
     metadata, status = obj["metadata"], obj.get("status") or {}

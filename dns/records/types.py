@@ -17,7 +17,7 @@ Labels: TypeAlias = tuple[str, ...]
 """A name relative to its zone, in lower case, the leftmost label first: `("web", "default", "svc")`."""
 
 PodMode: TypeAlias = Literal["disabled", "insecure", "verified"]
-Kind: TypeAlias = Literal["Service", "EndpointSlice", "Namespace", "Pod", "ServiceImport"]
+Kind: TypeAlias = Literal["Service", "EndpointSlice", "Namespace", "Pod", "Node", "ServiceImport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Options:
     endpoint_pod_names: bool = False
     ignore_empty_service: bool = False
     zonal: bool = False
+    nodes: bool = False  # podnet's own: names `<node>.node.<zone>`
     ttl_s: int = DEFAULT_TTL_S
 
 

@@ -2,7 +2,8 @@
 
     Zone ── namespaces ──▶ NamespaceEntry ── entries ──▶ ServiceEntry     built from its own Service and slices only
          ├─ pointers   ──▶ address → names                               for the reverse zones
-         └─ pods       ──▶ address → pods                                for `pods verified` and autopath
+         ├─ pods       ──▶ address → pods                                for `pods verified` and autopath
+         └─ nodes      ──▶ name → addresses                              for `nodes`, an option of podnet's own
 
 `lookup` is for names below svc and pod, `lookup_reverse` for addresses. The apex (SOA, NS) is the plugin's, which knows
 the zone's own name; `name_servers` tells it whom to name there. `edit.py` makes zones.
@@ -55,6 +56,7 @@ class Zone:
     pointers: Mapping[str, tuple[Pointer, ...]] = field(default_factory=dict)
     pods: Mapping[str, tuple[Pod, ...]] = field(default_factory=dict)
     pods_by_key: Mapping[str, Pod] = field(default_factory=dict)
+    nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def exposed(self, namespace: str) -> bool:
         """Whether names of this namespace are served."""
@@ -73,8 +75,12 @@ class Zone:
             if labels == ("dns-version",) and qtype == TXT_:
                 return Answer(True, (Record("dns-version", TXT_, DNS_SCHEMA_VERSION, DNS_VERSION_TTL_S),))
             return NODATA
+        if labels == ("node",):
+            return NODATA if self.options.nodes else NXDOMAIN
         if labels[-1] == "pod":
             return self._pod(labels[:-2], labels[-2], qtype)
+        if labels[-1] == "node" and self.options.nodes:
+            return self._node(".".join(labels[:-1]), qtype)
         if labels[-1] != "svc" or not self.exposed(labels[-2]):
             return NXDOMAIN
         if len(labels) == 2:
@@ -87,13 +93,14 @@ class Zone:
     def lookup_reverse(self, address: str, owner: str, qtype: int) -> Answer:
         """The names behind an address; `owner` is the name that was asked."""
         found = [pointer for pointer in self.pointers.get(address, ()) if self.exposed(pointer.namespace)]
-        if not found:
+        nodes = sorted(name for name, addresses in self.nodes.items() if address in addresses)
+        if not found and not nodes:
             return NXDOMAIN
         if qtype != PTR_:
             return NODATA
         # A ClusterIP is one Service's and says all; endpoints may be many Services'.
         chosen = [pointer for pointer in found if pointer.cluster_ip][:1] or found
-        targets = dict.fromkeys(pointer.target for pointer in chosen)
+        targets = dict.fromkeys([*(pointer.target for pointer in chosen), *(f"{name}.node" for name in nodes)])
         return Answer(True, tuple(Record(owner, PTR_, target, self.options.ttl_s) for target in targets))
 
     def name_servers(self, addresses: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -116,6 +123,14 @@ class Zone:
         """The namespace of the pod with this address, or empty: where a client's search path begins."""
         pods = self.pods.get(address, ())
         return pods[0].namespace if pods else ""
+
+    def _node(self, name: str, qtype: int) -> Answer:
+        addresses = self.nodes.get(name)
+        if addresses is None:
+            # A node's name may have dots in it; what lies between it and the branch exists, if only empty.
+            return NODATA if any(other.endswith(f".{name}") for other in self.nodes) else NXDOMAIN
+        wanted = [ip for ip in addresses if qtype == (AAAA_ if ":" in ip else A_)]
+        return Answer(True, tuple(Record(f"{name}.node", qtype, ip, self.options.ttl_s) for ip in wanted))
 
     def _pod(self, left: Labels, namespace: str, qtype: int) -> Answer:
         if self.options.pods == "disabled" or not self.exposed(namespace):

@@ -8,7 +8,7 @@ import typer
 
 from podnet import __version__
 from podnet.capture.filters import FilterError
-from podnet.cli import bench, clusters, inspect, objects, run
+from podnet.cli import bench, clusters, etcd, inspect, objects, proxy, run
 from podnet.cli.output import fail
 from podnet.interrupts import Interrupted
 from podnet.launch import ClusterError
@@ -43,6 +43,8 @@ run.register(app)
 inspect.register(app)
 objects.register(app)
 bench.register(app)
+etcd.register(app)
+proxy.register(app)
 
 
 def main() -> None:

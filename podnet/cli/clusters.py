@@ -31,12 +31,13 @@ def register(app: typer.Typer) -> None:
 def up(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A cluster.yaml; without it, the default.")] = None,
     nodes: Annotated[int | None, typer.Option(help="Number of workers of the default cluster.", min=0, max=250)] = None,
+    internet: Annotated[bool, typer.Option("--internet", help="Add an outside host with names and a page.")] = False,
     cluster: Annotated[str, typer.Option("--cluster", "-c", envvar="PODNET_CLUSTER", help="Name.")] = "",
     api_port: Annotated[int, typer.Option(help="Port of the API server on 127.0.0.1 (0: any).", min=0, max=65535)] = 0,
     output: Output = Format.TEXT,
 ) -> None:
     """Boot a cluster; return when its nodes are Ready."""
-    spec = _spec(file, nodes, cluster)
+    spec = _spec(file, nodes, cluster, internet=internet)
     phases: list[dict[str, Any]] = []
     text = output is Format.TEXT
 
@@ -66,11 +67,15 @@ def up(
     stdout.print(f"[dim]next:[/] podnet kubectl get nodes    [dim]or:[/] export KUBECONFIG={running.kubeconfig}")
 
 
-def _spec(file: Path | None, nodes: int | None, cluster: str) -> ClusterSpec:
+def _spec(file: Path | None, nodes: int | None, cluster: str, *, internet: bool) -> ClusterSpec:
     if file is not None and nodes is not None:
         fail("--file and --nodes exclude each other", "give the nodes in the file", code=2)
+    if file is not None and internet:
+        fail("--file and --internet exclude each other", "give a host the role internet in the file", code=2)
     if file is None:
-        return default_cluster_spec(cluster or DEFAULT_CLUSTER, workers=2 if nodes is None else nodes)
+        return default_cluster_spec(
+            cluster or DEFAULT_CLUSTER, workers=2 if nodes is None else nodes, internet=internet
+        )
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:

@@ -147,6 +147,25 @@ def cluster(boot_cluster):
 
 
 @pytest.fixture
+def start_in_room():
+    """A function that starts a program in a pod, node or host and returns its Popen; it is ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(cluster: Booted, target: str, *argv: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "podnet", "exec", "-T", "-c", cluster.name, target, "--", *argv]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(words, env=cluster.env, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+@pytest.fixture
 def namespace(cluster, request):
     """A namespace for one test."""
     name = f"ns-{next(COUNTER)}"

@@ -195,7 +195,6 @@ def test_budget_blocks_a_drain_until_there_are_enough(cluster, namespace):
         cluster.kubectl("uncordon", node)
 
 
-@pytest.mark.skip(reason="open defect: after other workload tests a quota is counted too late; see docs/status.md")
 def test_quota_refuses_what_is_too_much_and_counts_what_is_there(cluster, namespace):
     kubectl, apply, get = in_namespace(cluster, namespace)
     kubectl("create", "quota", "q", "--hard=pods=1,count/deployments.apps=1")

@@ -46,7 +46,7 @@ _SYSCTLS = (
     "user.max_user_namespaces",
     "user.max_net_namespaces",
 )
-_PROGRAMS = ("mnexec", "nft", "ip", "ethtool", "ping", "kubectl", "ovs-vswitchd")
+_PROGRAMS = ("mnexec", "nft", "ip", "ethtool", "ping", "kubectl", "ovs-vswitchd", "etcd")
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _KUBECTL_TIMEOUT_S = 10
 _NAT = """table ip podnet_probe {

@@ -129,6 +129,7 @@ _PROGRAMS = (
         "`kind: openflow` switches cannot start",
         "sudo apt install openvswitch-switch",
     ),
+    ("etcd", "warn", "`store: {driver: etcd}` cannot start", "sudo apt install etcd-server etcd-client"),
 )
 
 

@@ -17,6 +17,7 @@ from podnet.topology.spec.fields import Fields
 from podnet.topology.spec.types import (
     API_VERSION,
     CONTROL_PLANE_LABEL,
+    HOST_ROLES,
     KIND,
     OVERLAY_MODES,
     PROFILES,
@@ -48,6 +49,7 @@ _KUBE_DNS_OFFSET = 10
 DEFAULT_NAME = "default"
 DEFAULT_SWITCH = "s1"
 DEFAULT_HOST = "client"
+INTERNET_HOST = "internet"
 DEFAULT_WORKERS = 2
 CONTROL_PLANE_TAINT = Taint(CONTROL_PLANE_LABEL, "NoSchedule")
 NODES_MAX = 250
@@ -78,23 +80,30 @@ def load_cluster_spec(text: str, source: str = "cluster.yaml") -> ClusterSpec:
     return spec
 
 
-def default_cluster_spec(name: str = DEFAULT_NAME, workers: int = DEFAULT_WORKERS) -> ClusterSpec:
-    """One control-plane node, some workers, one outside host, one Linux bridge."""
+def default_cluster_spec(
+    name: str = DEFAULT_NAME, workers: int = DEFAULT_WORKERS, *, internet: bool = False
+) -> ClusterSpec:
+    """One control-plane node, some workers, one outside host (two with `internet`), one Linux bridge."""
     problems: list[Problem] = []
     if not 0 <= workers < NODES_MAX:
         raise SpecError("", (Problem("", 0, f"workers must be from 0 to {NODES_MAX - 1}, not {workers}"),))
     names = ["control-plane", *(f"worker-{n + 1}" for n in range(workers))]
     nodes = [Value({"name": Value(node, "", 0)}, f"spec.nodes[{n}]", 0) for n, node in enumerate(names)]
+    spec: dict[str, Any] = {"nodes": Value(nodes, "spec.nodes", 0)}
+    if internet:
+        roles = ((DEFAULT_HOST, "client"), (INTERNET_HOST, "internet"))
+        hosts = [{"name": Value(host, "", 0), "role": Value(role, "", 0)} for host, role in roles]
+        spec["hosts"] = Value([Value(host, "", 0) for host in hosts], "spec.hosts", 0)
     top: dict[str, Any] = {
         "apiVersion": Value(API_VERSION, "apiVersion", 0),
         "kind": Value(KIND, "kind", 0),
         "metadata": Value({"name": Value(name, "metadata.name", 0)}, "metadata", 0),
-        "spec": Value({"nodes": Value(nodes, "spec.nodes", 0)}, "spec", 0),
+        "spec": Value(spec, "spec", 0),
     }
-    spec = _cluster(Fields(Value(top, "", 0), "", problems))
+    loaded = _cluster(Fields(Value(top, "", 0), "", problems))
     if problems:
         raise SpecError("", tuple(problems))
-    return spec
+    return loaded
 
 
 def _cluster(top: Fields) -> ClusterSpec:
@@ -122,7 +131,8 @@ def _cluster(top: Fields) -> ClusterSpec:
             for (extra, m), ip in zip(nodes, ips.nodes, strict=True)
         ),
         hosts=tuple(
-            HostSpec(m.name, ip, attached[m.name], routes) for (m, routes), ip in zip(hosts, ips.hosts, strict=True)
+            HostSpec(m.name, ip, attached[m.name], extra.routes, extra.role)
+            for (m, extra), ip in zip(hosts, ips.hosts, strict=True)
         ),
         switches=tuple(switches),
         links=links,
@@ -143,6 +153,7 @@ def _cluster(top: Fields) -> ClusterSpec:
         rules.check_cidrs(loaded, spec)
         rules.check_addresses(loaded, spec, values)
     rules.check_nodes(loaded, spec)
+    rules.check_hosts(loaded, spec, values)
     return loaded
 
 
@@ -193,7 +204,14 @@ def _taint(value: Value, problems: list[Problem]) -> Taint:
     return taint
 
 
-def _hosts(spec: Fields) -> list[tuple[_Machine, tuple[HostRoute, ...]]]:
+class _HostExtra(NamedTuple):
+    """What only hosts have."""
+
+    routes: tuple[HostRoute, ...]
+    role: Any
+
+
+def _hosts(spec: Fields) -> list[tuple[_Machine, _HostExtra]]:
     given = spec.items("hosts")
     if given is None:
         given = [Value({"name": Value(DEFAULT_HOST, "", spec.line)}, "spec.hosts", spec.line)]
@@ -201,13 +219,14 @@ def _hosts(spec: Fields) -> list[tuple[_Machine, tuple[HostRoute, ...]]]:
     return [_host(value, n, spec.problems) for n, value in enumerate(given)]
 
 
-def _host(value: Value, number: int, problems: list[Problem]) -> tuple[_Machine, tuple[HostRoute, ...]]:
+def _host(value: Value, number: int, problems: list[Problem]) -> tuple[_Machine, _HostExtra]:
     fields = Fields(value, value.path, problems)
     name = fields.required("name", f"?h{number}", f.dns_label)
     machine = _Machine(name, value, fields.parsed("ip", _UNSET, f.machine_address), fields.parsed("switch", "", f.text))
     routes = tuple(_host_route(item, problems) for item in fields.items("routes") or [])
+    role = fields.parsed("role", "client", f.one_of(HOST_ROLES))
     fields.done()
-    return machine, routes
+    return machine, _HostExtra(routes, role)
 
 
 def _host_route(value: Value, problems: list[Problem]) -> HostRoute:
@@ -248,7 +267,7 @@ def _switches(spec: Fields) -> list[SwitchSpec]:
 def _links(
     spec: Fields,
     nodes: list[tuple[_NodeExtra, _Machine]],
-    hosts: list[tuple[_Machine, tuple[HostRoute, ...]]],
+    hosts: list[tuple[_Machine, _HostExtra]],
     switches: list[SwitchSpec],
 ) -> tuple[tuple[LinkSpec, ...], dict[str, str]]:
     """All cables, and the switch of every machine: as it says itself, as its cable says, else the first switch."""
@@ -334,8 +353,9 @@ def _dns(fields: Fields, service_cidr: IPv4Network) -> DNSSpec:
         fields.problem(fields.raw("clusterIP"), f"{cluster_ip} is outside the Service range {service_cidr}")
     elif cluster_ip == service_cidr[1] and service_cidr.num_addresses > 2:
         fields.problem(fields.raw("clusterIP"), f"{cluster_ip} belongs to the Service kubernetes")
+    node_names = fields.parsed("nodeNames", False, f.boolean)
     fields.done()
-    return DNSSpec(enabled, cluster_ip)
+    return DNSSpec(enabled, cluster_ip, node_names)
 
 
 def _store(fields: Fields) -> StoreSpec:

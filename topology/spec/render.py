@@ -42,7 +42,11 @@ def cluster_dict(spec: ClusterSpec) -> dict[str, Any]:
                 "mtu": spec.overlay.mtu,
             },
             "proxy": {"mode": spec.proxy.mode},
-            "dns": {"enabled": spec.dns.enabled, "clusterIP": str(spec.dns.cluster_ip)},
+            "dns": {
+                "enabled": spec.dns.enabled,
+                "clusterIP": str(spec.dns.cluster_ip),
+                "nodeNames": spec.dns.node_names,
+            },
             "store": {"driver": spec.store.driver},
             "timing": _timing(spec.timing),
             "nodes": [_node(node) for node in spec.nodes],
@@ -78,6 +82,7 @@ def _host(host: HostSpec) -> dict[str, Any]:
         "name": host.name,
         "ip": str(host.ip),
         "switch": host.switch,
+        "role": host.role,
         **({"routes": routes} if routes else {}),
     }
 

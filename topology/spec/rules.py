@@ -225,9 +225,19 @@ def _address_problem(ip: IPv4Address, loaded: ClusterSpec, owners: Mapping[IPv4A
     return f"{ip} is the address of {owners[ip]} already" if ip in owners else ""
 
 
+def check_hosts(loaded: ClusterSpec, spec: Fields, values: Mapping[str, Value | None]) -> None:
+    """There is one outside world at most: every node's resolv.conf names it."""
+    outside = [host.name for host in loaded.hosts if host.role == "internet"]
+    for name in outside[1:]:
+        spec.problem(values.get(name), f"a second host has the role internet; {outside[0]!r} has it already")
+
+
 def check_nodes(loaded: ClusterSpec, spec: Fields) -> None:
-    """Exactly one node runs the control plane."""
+    """Exactly one node runs the control plane; etcd has a member on each of one or three."""
     planes = [node.name for node in loaded.nodes if node.role == "control-plane"]
-    if len(planes) != 1:
+    etcd = loaded.store.driver == "etcd"
+    if len(planes) not in ((1, 3) if etcd else (1,)):
         found = f"found {len(planes)}: {', '.join(planes)}" if planes else "found none"
-        spec.problem(spec.raw("nodes"), f"exactly one node has the role control-plane ({found})", "nodes")
+        wanted = "one or three nodes have" if etcd else "exactly one node has"
+        hint = "; three need store.driver: etcd" if len(planes) == 3 else ""
+        spec.problem(spec.raw("nodes"), f"{wanted} the role control-plane ({found}{hint})", "nodes")

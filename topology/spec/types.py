@@ -15,15 +15,17 @@ API_VERSION = "podnet.dev/v1alpha1"
 KIND = "Cluster"
 
 Role: TypeAlias = Literal["control-plane", "worker"]
+HostRole: TypeAlias = Literal["client", "internet"]
 SwitchKind: TypeAlias = Literal["linux-bridge", "openflow"]
 Profile: TypeAlias = Literal["lab", "upstream"]
 
 ROLES: tuple[Role, ...] = ("control-plane", "worker")
+HOST_ROLES: tuple[HostRole, ...] = ("client", "internet")
 SWITCH_KINDS: tuple[SwitchKind, ...] = ("linux-bridge", "openflow")
 PROFILES: tuple[Profile, ...] = ("lab", "upstream")
 OVERLAY_MODES = ("vxlan",)
 PROXY_MODES = ("nftables", "iptables", "none")
-STORE_DRIVERS = ("sqlite", "memory")
+STORE_DRIVERS = ("sqlite", "memory", "etcd")
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
@@ -82,15 +84,17 @@ class ProxySpec:
 
 @dataclass(frozen=True, slots=True)
 class DNSSpec:
-    """The cluster's name server. `cluster_ip` is the tenth address of the Service range unless given."""
+    """The cluster's name server. `cluster_ip` is the tenth address of the Service range unless given. `node_names` adds
+    `<node>.node.<cluster domain>`, which Kubernetes does not have."""
 
     enabled: bool = True
     cluster_ip: IPv4Address = _CLUSTER_DNS
+    node_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """Where the API server keeps objects."""
+    """Where the API server keeps objects. `etcd`: the real one, with a member on each control-plane node."""
 
     driver: str = "sqlite"
 
@@ -158,12 +162,14 @@ class HostRoute:
 
 @dataclass(frozen=True, slots=True)
 class HostSpec:
-    """A machine outside the cluster."""
+    """A machine outside the cluster. A `client` runs nothing; the `internet` serves names and a web page, and is the
+    name server in every node's resolv.conf."""
 
     name: str
     ip: IPv4Address
     switch: str
     routes: tuple[HostRoute, ...] = ()
+    role: HostRole = "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +221,18 @@ class ClusterSpec:
 
     @property
     def control_plane(self) -> NodeSpec:
-        """The node where the control plane runs."""
-        return next(node for node in self.nodes if node.role == "control-plane")
+        """The node where the control plane runs: the first with that role."""
+        return self.control_planes[0]
+
+    @property
+    def control_planes(self) -> tuple[NodeSpec, ...]:
+        """Every node with that role. More than one only for etcd, which has a member on each."""
+        return tuple(node for node in self.nodes if node.role == "control-plane")
+
+    @property
+    def internet(self) -> HostSpec | None:
+        """The host that plays the outside world, or None."""
+        return next((host for host in self.hosts if host.role == "internet"), None)
 
     def link(self, a: str, b: str) -> LinkSpec | None:
         """The cable between these two, in either order."""

@@ -10,7 +10,7 @@ from podnet.controlplane.api.errors import Cause, duplicate, forbidden_field, in
 from podnet.controlplane.api.validation.environment import validate_env
 from podnet.controlplane.api.validation.probes import validate_lifecycle, validate_probes
 from podnet.controlplane.api.validation.resources import validate_requirements
-from podnet.controlplane.api.validation.values import JSONObject, objects, one_of, part, texts
+from podnet.controlplane.api.validation.values import JSONObject, must_have, objects, one_of, part, texts
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -166,6 +166,28 @@ def _validate_mounts(container: JSONObject, path: str, volumes: set[str]) -> lis
             text = "subPathExpr and subPath are mutually exclusive"
             causes.append(invalid_value(f"{where}.subPathExpr", mount["subPathExpr"], text))
         causes += one_of(mount, "mountPropagation", where, ("None", "HostToContainer", "Bidirectional"))
+    return causes + _validate_devices(container, path, volumes)
+
+
+def _validate_devices(container: JSONObject, path: str, volumes: set[str]) -> list[Cause]:
+    """Block volumes: each once, and not mounted as a file system too."""
+    causes: list[Cause] = []
+    mounted = {mount.get("name") for _, mount in objects(container, "volumeMounts")}
+    seen: set[str] = set()
+    for index, device in objects(container, "volumeDevices"):
+        where = f"{path}.volumeDevices[{index}]"
+        name, device_path = device.get("name") or "", device.get("devicePath") or ""
+        causes += must_have(device, where, "name", "devicePath")
+        for field, value in (("name", name), ("devicePath", device_path)):
+            if value and f"{field} {value}" in seen:
+                causes.append(invalid_value(f"{where}.{field}", value, "must be unique"))
+            seen.add(f"{field} {value}")
+        if name and name not in volumes:
+            causes.append(Cause("FieldValueNotFound", f'Not found: "{name}"', f"{where}.name"))
+        if name in mounted:
+            causes.append(invalid_value(f"{where}.name", name, "must not already exist in volumeMounts"))
+        if ".." in device_path.split("/"):
+            causes.append(invalid_value(f"{where}.devicePath", device_path, "must not contain '..'"))
     return causes
 
 

@@ -5,6 +5,9 @@ Source: Kubernetes API reference, "Config and Storage Resources" (1.32).
 
 from __future__ import annotations
 
+from typing import Any
+
+from podnet.controlplane.api import names
 from podnet.controlplane.api.errors import Cause, forbidden_field, invalid_value, not_supported, required
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.api.validation.resources import validate_quantity
@@ -18,6 +21,7 @@ from podnet.controlplane.api.validation.values import (
     parse_quantity,
     part,
     strings,
+    texts,
 )
 
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
@@ -35,6 +39,13 @@ _PLAIN_VOLUME_FIELDS = frozenset(
         "volumeMode",
     }
 )
+
+
+def _validate_class_name(spec: dict[str, object], path: str) -> list[Cause]:
+    name = spec.get("storageClassName")
+    return (
+        texts(f"{path}.storageClassName", name, names.dns1123_subdomain(name)) if isinstance(name, str) and name else []
+    )
 
 
 def _validate_modes(spec: dict[str, object], path: str) -> list[Cause]:
@@ -70,12 +81,29 @@ def validate_volume(obj: Object) -> list[Cause]:
     if not given:
         causes.append(required("spec", "must specify a volume type"))
     causes += [forbidden_field(f"spec.{name}", "may not specify more than 1 volume type") for name in given[1:]]
+    causes += _validate_class_name(spec, "spec") + _validate_place(spec)
     affinity = part(spec, "nodeAffinity").get("required")
     if isinstance(affinity, dict):
         causes += validate_node_selector(affinity, "spec.nodeAffinity.required")
     elif "local" in given:
         causes.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
     return causes + one_of(spec, "volumeMode", "spec", _VOLUME_MODES)
+
+
+def _validate_place(spec: dict[str, Any]) -> list[Cause]:
+    """Where a hostPath or a local volume is."""
+    causes: list[Cause] = []
+    for source in ("hostPath", "local"):
+        if spec.get(source) is None:
+            continue
+        path = part(spec, source).get("path") or ""
+        causes += must_have(part(spec, source), f"spec.{source}", "path")
+        if ".." in path.split("/"):
+            causes.append(invalid_value(f"spec.{source}.path", path, "must not contain '..'"))
+    if part(spec, "hostPath").get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        text = "may not be 'recycle' for a hostPath mount of '/'"
+        causes.append(forbidden_field("spec.persistentVolumeReclaimPolicy", text))
+    return causes
 
 
 def validate_volume_update(new: Object, old: Object) -> list[Cause]:
@@ -94,18 +122,22 @@ def validate_volume_update(new: Object, old: Object) -> list[Cause]:
 
 def validate_claim(obj: Object) -> list[Cause]:
     """PersistentVolumeClaim."""
-    spec = part(obj, "spec")
-    causes = _validate_modes(spec, "spec")
-    causes += validate_label_selector(spec.get("selector"), "spec.selector")
+    return validate_claim_spec(part(obj, "spec"), "spec")
+
+
+def validate_claim_spec(spec: dict[str, Any], path: str) -> list[Cause]:
+    """What a claim asks for, also as the template of an ephemeral volume."""
+    causes = _validate_modes(spec, path)
+    causes += validate_label_selector(spec.get("selector"), f"{path}.selector")
     storage = part(part(spec, "resources"), "requests").get("storage")
-    path = "spec.resources[storage]"
+    where = f"{path}.resources[storage]"
     if storage is None:
-        causes.append(required(path))
+        causes.append(required(where))
     else:
         amount = parse_quantity(storage)
         if amount is None or amount.value <= 0:
-            causes.append(invalid_value(path, str(storage), "must be greater than zero"))
-    return causes + one_of(spec, "volumeMode", "spec", _VOLUME_MODES)
+            causes.append(invalid_value(where, str(storage), "must be greater than zero"))
+    return causes + _validate_class_name(spec, path) + one_of(spec, "volumeMode", path, _VOLUME_MODES)
 
 
 def validate_claim_update(new: Object, old: Object) -> list[Cause]:
@@ -115,22 +147,40 @@ def validate_claim_update(new: Object, old: Object) -> list[Cause]:
     free = {"resources", "volumeAttributesClassName"}
     if not before.get("volumeName"):
         free |= {"volumeName"}
-    if any(after.get(name) != before.get(name) for name in {*after, *before} - free):
+    if before.get("storageClassName") is None:
+        free |= {"storageClassName"}  # a default class that came later is assigned once
+    same = all(after.get(name) == before.get(name) for name in {*after, *before} - free)
+    may_grow = part(old, "status").get("phase") == "Bound"
+    if not same or _fixed_resources(after, may_grow=may_grow) != _fixed_resources(before, may_grow=may_grow):
         text = (
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
         )
         causes.append(forbidden_field("spec", text))
     wanted = parse_quantity(part(part(after, "resources"), "requests").get("storage"))
     had = parse_quantity(part(part(before, "resources"), "requests").get("storage"))
-    if wanted is not None and had is not None and wanted < had:
+    has = parse_quantity(part(part(old, "status"), "capacity").get("storage")) or had
+    if wanted is not None and had is not None and has is not None and wanted < had and wanted < has:
         text = "field can not be less than status.capacity"
         causes.append(forbidden_field("spec.resources.requests.storage", text))
     return causes
 
 
+def _fixed_resources(spec: dict[str, Any], *, may_grow: bool) -> dict[str, Any]:
+    """The resources of a claim, without the one amount that may change."""
+    resources = part(spec, "resources")
+    if not may_grow:
+        return resources
+    requests = {name: amount for name, amount in part(resources, "requests").items() if name != "storage"}
+    return {**resources, "requests": requests}
+
+
 def validate_storage_class(obj: Object) -> list[Cause]:
     """StorageClass."""
     causes = must_have(obj, "", "provisioner")
+    provisioner = obj.get("provisioner") or ""
+    if provisioner:
+        causes += texts("provisioner", provisioner, names.qualified_name(provisioner.lower()))
+    causes += _validate_topologies(obj)
     for field, allowed in (
         ("reclaimPolicy", ("Delete", "Retain")),
         ("volumeBindingMode", ("Immediate", "WaitForFirstConsumer")),
@@ -140,6 +190,16 @@ def validate_storage_class(obj: Object) -> list[Cause]:
             causes.append(required(field))
         elif value not in allowed:
             causes.append(not_supported(field, value, list(allowed)))
+    return causes
+
+
+def _validate_topologies(obj: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, term in objects(obj, "allowedTopologies"):
+        for number, row in objects(term, "matchLabelExpressions"):
+            where = f"allowedTopologies[{index}].matchLabelExpressions[{number}]"
+            causes += texts(f"{where}.key", row.get("key") or "", names.qualified_name(row.get("key") or ""))
+            causes += must_have(row, where, "values")
     return causes
 
 

@@ -10,6 +10,7 @@ from podnet.controlplane.api.errors import Cause, duplicate, forbidden_field, in
 from podnet.controlplane.api.validation.containers import validate_relative_path
 from podnet.controlplane.api.validation.environment import validate_field_ref, validate_resource_ref
 from podnet.controlplane.api.validation.resources import validate_quantity
+from podnet.controlplane.api.validation.storage import validate_claim_spec
 from podnet.controlplane.api.validation.values import JSONObject, must_have, objects, part, texts
 
 _FILE_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
@@ -70,9 +71,18 @@ def _validate_source(volume: JSONObject, path: str) -> list[Cause]:
         causes += _validate_files(source, where)
     elif name == "projected":
         causes += _validate_projected(source, where)
+    elif name == "ephemeral":
+        causes += _validate_ephemeral(source, where)
     elif name == "emptyDir" and validate_quantity(source.get("sizeLimit", "0"), where):
         causes.append(forbidden_field(f"{where}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
     return causes
+
+
+def _validate_ephemeral(source: JSONObject, path: str) -> list[Cause]:
+    if source.get("volumeClaimTemplate") is None:
+        return [required(f"{path}.volumeClaimTemplate")]
+    template = part(source, "volumeClaimTemplate")
+    return validate_claim_spec(part(template, "spec"), f"{path}.volumeClaimTemplate.spec")
 
 
 def _validate_mode(source: JSONObject, field: str, path: str) -> list[Cause]:

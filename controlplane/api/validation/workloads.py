@@ -212,7 +212,24 @@ def validate_stateful_set(obj: Object) -> list[Cause]:
     for field in ("whenDeleted", "whenScaled"):
         causes += one_of(retention, field, "spec.persistentVolumeClaimRetentionPolicy", ("Retain", "Delete"))
     causes += non_negative(part(spec, "ordinals"), "start", "spec.ordinals")
-    return causes + _selector_and_template(obj, "statefulset")
+    return causes + _selector_and_template(_with_claim_volumes(obj), "statefulset")
+
+
+def _with_claim_volumes(obj: Object) -> Object:
+    """The StatefulSet with its template as the pods will have it: claim templates are volumes that may be mounted."""
+    spec = part(obj, "spec")
+    template = part(spec, "template")
+    pod_spec = part(template, "spec")
+    volumes = [volume for _, volume in objects(pod_spec, "volumes")]
+    known = {volume.get("name") for volume in volumes}
+    claims = [part(claim, "metadata").get("name") for _, claim in objects(spec, "volumeClaimTemplates")]
+    added = [
+        {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims if name and name not in known
+    ]
+    if not added:
+        return obj
+    template = {**template, "spec": {**pod_spec, "volumes": [*volumes, *added]}}
+    return {**obj, "spec": {**spec, "template": template}}
 
 
 def validate_selector_update(new: Object, old: Object) -> list[Cause]:

@@ -8,6 +8,7 @@ from podnet.controlplane.apiserver.admission.pods import default_toleration_seco
 from podnet.controlplane.apiserver.admission.quota import resource_quota
 from podnet.controlplane.apiserver.admission.requester import requester
 from podnet.controlplane.apiserver.admission.serviceaccount import service_account
+from podnet.controlplane.apiserver.admission.storage import claim_resize, default_storage_class, storage_protection
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup, Plugin
 
 CHAIN: tuple[Plugin, ...] = (
@@ -16,6 +17,9 @@ CHAIN: tuple[Plugin, ...] = (
     limit_ranger,
     priority,
     default_toleration_seconds,
+    default_storage_class,
+    claim_resize,
+    storage_protection,
     requester,
 )
 

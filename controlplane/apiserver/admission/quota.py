@@ -12,6 +12,7 @@ from podnet.controlplane.api.quantity import Quantity, QuantityError, of
 from podnet.controlplane.api.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
+from podnet.controlplane.client.volume_binding import class_of
 
 Usage = dict[str, Quantity]
 
@@ -19,6 +20,8 @@ _BY_NAME = frozenset(
     {"configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets", "services"}
 )
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
+STORAGE_CLASS_PART = ".storageclass.storage.k8s.io/"
+_OF_CLASS = frozenset({"requests.storage", "persistentvolumeclaims"})
 _ONE, _NONE = Quantity(1), Quantity(0)
 
 
@@ -83,6 +86,9 @@ def usage_of(obj: Object, resource: Resource) -> Usage:
         storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
         if storage is not None:
             usage["requests.storage"] = of(storage)
+        usage |= {
+            f"{class_of(obj)}{STORAGE_CLASS_PART}{key}": amount for key, amount in usage.items() if key in _OF_CLASS
+        }
     return usage
 
 

@@ -29,6 +29,7 @@ from podnet.controlplane.apiserver.http.streams import KubeletStreams
 from podnet.controlplane.apiserver.options import UserInfo
 from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.apiserver.tokens import TokenIssuer
+from podnet.controlplane.store.types import StoreError
 
 log = logging.getLogger("apiserver.http")
 
@@ -90,6 +91,10 @@ class APIServer:
             return self._refusal(request, bodies.too_large())
         except HttpProcessingError as error:
             return self._refusal(request, bad_request(str(error.message)))
+        except StoreError as error:  # etcd without a leader, a full disk: known, and told as upstream does
+            log.warning("store failed", extra={"path": request.raw_path, "error": str(error)})
+            _check_not_begun(request, error)
+            return self._refusal(request, internal_error(str(error)))
         except Exception as error:
             log.exception("request failed", extra={"method": request.method, "path": request.raw_path})
             _check_not_begun(request, error)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from podnet.controlplane.api.quantity import Quantity, QuantityError, of
 from podnet.controlplane.api.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCES, SERVICES
 from podnet.controlplane.api.types import Object, Resource
-from podnet.controlplane.apiserver.admission.quota import in_scope, usage_of
+from podnet.controlplane.apiserver.admission.quota import STORAGE_CLASS_PART, in_scope, usage_of
 
 _BY_QUALIFIED_NAME = {resource.qualified_name: resource for resource in reversed(RESOURCES) if resource.namespaced}
 _COMPUTE = frozenset({"cpu", "memory", "ephemeral-storage"})
@@ -21,7 +21,7 @@ def measured_resource(key: str) -> Resource | None:
     """The resource whose objects a name in `hard` is about, None for a name that nothing here knows."""
     if key.startswith("count/"):
         return _BY_QUALIFIED_NAME.get(key.removeprefix("count/"))
-    if key == "requests.storage" or key.endswith((".storageclass.storage.k8s.io/requests.storage",)):
+    if key == "requests.storage" or STORAGE_CLASS_PART in key:
         return PERSISTENTVOLUMECLAIMS
     if key.startswith("services."):
         return SERVICES

@@ -12,19 +12,35 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from podnet.controlplane.api.errors import StatusError
-from podnet.controlplane.api.resources import CONFIGMAPS, SECRETS, SERVICEACCOUNTS
+from podnet.controlplane.api.resources import (
+    CONFIGMAPS,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    SECRETS,
+    SERVICEACCOUNTS,
+)
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.types import Client
+from podnet.controlplane.client.volume_binding import phase_of, pod_claims
 from podnet.controlplane.kubelet import pod_spec
 from podnet.controlplane.kubelet.config_cache import ConfigCache, Reference
 from podnet.controlplane.kubelet.downward import ConfigError, PodFacts
 from podnet.controlplane.kubelet.timestamps import SECOND_NS
 from podnet.controlplane.kubelet.volumes.atomic import write_payload
+from podnet.controlplane.kubelet.volumes.claims import (
+    ClaimError,
+    bound_volume,
+    check_volume_modes,
+    claim_names,
+    claim_source,
+)
 from podnet.controlplane.kubelet.volumes.empty_dir import set_up_empty_dir, unmount_below
 from podnet.controlplane.kubelet.volumes.host_path import prepare_host_path
+from podnet.controlplane.kubelet.volumes.ownership import apply_fs_group
 from podnet.controlplane.kubelet.volumes.payload import (
     TokenRequest,
     VolumeSources,
@@ -40,6 +56,9 @@ _PLUGINS = {
     "projected": "projected",
     "downwardAPI": "downward-api",
 }
+_OF_CLAIMS = frozenset({"persistentVolumeClaim", "ephemeral"})
+_OF_NO_OBJECTS = _OF_CLAIMS | {"emptyDir", "hostPath"}
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 REFRESH_SHARE = 0.8
 """A token is replaced when this much of its life has passed, as upstream's token manager does."""
 
@@ -47,8 +66,19 @@ REFRESH_SHARE = 0.8
 class VolumeError(Exception):
     """A volume that cannot be set up: the FailedMount event's text."""
 
+    def __init__(self, volume: str, why: str, stage: str = "SetUp") -> None:
+        super().__init__(f'MountVolume.{stage} failed for volume "{volume}" : {why}')
+
+
+class UnboundError(VolumeError):
+    """A claim that cannot be mounted yet."""
+
     def __init__(self, volume: str, why: str) -> None:
-        super().__init__(f'MountVolume.SetUp failed for volume "{volume}" : {why}')
+        Exception.__init__(
+            self,
+            f"Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process "
+            f"volumes=[{volume}]: {why}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +93,46 @@ class PodVolumes:
     def __init__(self, client: Client, configs: ConfigCache, pods_dir: Path, uid: str) -> None:
         self._client = client
         self._configs = configs
+        self._uid = uid
         self._directory = pods_dir / uid
+        self._given: set[Path] = set()
         self._tokens: dict[TokenRequest, _Token] = {}
 
-    def references(self, pod: Object) -> set[Reference]:
-        """What `set_up` reads through the config cache."""
+    async def acquire(self, pod: Object, others: set[Reference]) -> None:
+        """Hold what `set_up` reads through the config cache, and `others`. Claims come before the volumes they name."""
         config_maps, secrets = volume_references(pod)
         namespace = pod_spec.namespace_of(pod)
-        return {Reference(CONFIGMAPS, namespace, name) for name in config_maps} | {
-            Reference(SECRETS, namespace, name) for name in secrets
-        }
+        claims = {Reference(PERSISTENTVOLUMECLAIMS, namespace, name) for name in claim_names(pod).values()}
+        held = others | claims
+        held |= {Reference(CONFIGMAPS, namespace, name) for name in config_maps}
+        held |= {Reference(SECRETS, namespace, name) for name in secrets}
+        named = [
+            (claim["spec"].get("volumeName") or "") for claim in map(self._configs.get, claims) if claim is not None
+        ]
+        await self._configs.acquire(
+            self._uid, held | {Reference(PERSISTENTVOLUMES, "", name) for name in named if name}
+        )
+        bound = {claim["spec"]["volumeName"] for claim in map(self._configs.get, claims) if claim and _is_bound(claim)}
+        if not bound <= set(named):
+            await self._configs.acquire(self._uid, held | {Reference(PERSISTENTVOLUMES, "", name) for name in bound})
 
-    async def set_up(self, facts: PodFacts, now_ns: int) -> dict[str, Path]:
+    async def set_up(self, facts: PodFacts, now_ns: int, node_labels: Mapping[str, str] = NO_LABELS) -> dict[str, Path]:
         """The host side of every volume, by name; VolumeError for the first that fails."""
         volumes = facts.pod["spec"].get("volumes") or ()
         sources: VolumeSources | None = None
         paths: dict[str, Path] = {}
         for volume in volumes:
             try:
-                if sources is None and not {"emptyDir", "hostPath"} & set(volume):
+                if sources is None and not _OF_NO_OBJECTS & set(volume):
                     sources = await self._sources(facts.pod, now_ns)
-                paths[volume["name"]] = self._set_up_one(volume, facts, sources or VolumeSources(), now_ns)
+                if _OF_CLAIMS & set(volume):
+                    paths[volume["name"]] = self._set_up_claim(volume["name"], facts.pod, node_labels)
+                else:
+                    paths[volume["name"]] = self._set_up_one(volume, facts, sources or VolumeSources(), now_ns)
+            except ClaimError as error:
+                if error.stage:
+                    raise VolumeError(error.volume, str(error), error.stage) from error
+                raise UnboundError(volume["name"], str(error)) from error
             except (ConfigError, OSError) as error:
                 raise VolumeError(volume["name"], str(error)) from error
             except StatusError as error:
@@ -114,7 +163,34 @@ class PodVolumes:
             write_payload(directory, payload, now_ns)
         else:
             set_up_empty_dir(directory, volume["emptyDir"])
+            self._give_to_group(directory, facts.pod)
         return directory
+
+    def _set_up_claim(self, volume: str, pod: Object, node_labels: Mapping[str, str]) -> Path:
+        namespace = pod_spec.namespace_of(pod)
+        name, ephemeral = next((claim, ephemeral) for found, claim, ephemeral in pod_claims(pod) if found == volume)
+        claim = self._configs.get(Reference(PERSISTENTVOLUMECLAIMS, namespace, name))
+        bound = bound_volume(pod, name, claim, ephemeral=ephemeral)
+        assert claim is not None  # bound_volume has refused that
+        found = self._configs.get(Reference(PERSISTENTVOLUMES, "", bound))
+        source = claim_source(claim, found, str(pod["spec"].get("nodeName") or ""), node_labels)
+        check_volume_modes(pod, volume, claim["spec"].get("volumeMode") or "Filesystem")
+        path = Path(source.path)
+        if source.host_path_type is not None:
+            prepare_host_path(path, source.host_path_type)
+        elif not path.exists():
+            raise ClaimError(f'path "{path}" does not exist', "NewMounter initialization", source.volume)
+        else:
+            self._give_to_group(path, pod)  # a hostPath stays as its owner made it
+        return path
+
+    def _give_to_group(self, path: Path, pod: Object) -> None:
+        """Once for each pod: what containers make in it has the group by then."""
+        security = pod["spec"].get("securityContext") or {}
+        if security.get("fsGroup") is None or path in self._given:
+            return
+        apply_fs_group(path, int(security["fsGroup"]), security.get("fsGroupChangePolicy") or "Always")
+        self._given.add(path)
 
     async def _sources(self, pod: Object, now_ns: int) -> VolumeSources:
         namespace = pod_spec.namespace_of(pod)
@@ -158,6 +234,20 @@ class PodVolumes:
         life_ns = int(request.expiration_s * REFRESH_SHARE) * SECOND_NS
         self._tokens[request] = _Token(value, now_ns + life_ns)
         return value
+
+
+def _is_bound(claim: Object) -> bool:
+    return phase_of(claim) == "Bound" and bool(claim["spec"].get("volumeName"))
+
+
+def read_only_volumes(pod: Object) -> set[str]:
+    """The volumes that no container may write to: what the kubelet writes itself, and claims used as readOnly."""
+    return {
+        volume["name"]
+        for volume in pod["spec"].get("volumes") or ()
+        if {"configMap", "secret", "downwardAPI", "projected"} & set(volume)
+        or (volume.get("persistentVolumeClaim") or {}).get("readOnly")
+    }
 
 
 def remove_pod_directory(directory: Path) -> None:

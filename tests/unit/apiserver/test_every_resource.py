@@ -12,12 +12,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from minimal_objects import STORED, identify, minimal
 
 from podnet.controlplane.api.errors import StatusError
-from podnet.controlplane.api.resources import NAMESPACES, storage_resource
+from podnet.controlplane.api.resources import NAMESPACES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, storage_resource
 from podnet.controlplane.api.types import Resource
 from podnet.controlplane.apiserver.local import LocalClient
 from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.apiserver.strategy import NEEDS_RESOURCE_VERSION, WITH_GENERATION
 
+PROTECTED = {
+    PERSISTENTVOLUMECLAIMS: "kubernetes.io/pvc-protection",
+    PERSISTENTVOLUMES: "kubernetes.io/pv-protection",
+}
 every_resource = pytest.mark.parametrize("resource", STORED, ids=identify)
 
 
@@ -132,6 +136,12 @@ async def test_deleting_takes_it_away_or_marks_it(resource: Resource, client: Lo
     await client.delete(resource, name, ns_of(resource), propagation="Background")
     if resource == NAMESPACES:
         assert (await client.get(resource, name))["status"]["phase"] == "Terminating"
+        return
+    if resource in PROTECTED:
+        # Their finalizer, from admission, is the protection controllers' to take off.
+        kept = await client.get(resource, name, ns_of(resource))
+        assert kept["metadata"]["deletionTimestamp"]
+        assert kept["metadata"]["finalizers"] == [PROTECTED[resource]]
         return
     with pytest.raises(StatusError) as caught:
         await client.get(resource, name, ns_of(resource))

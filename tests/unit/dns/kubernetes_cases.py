@@ -273,6 +273,38 @@ ZONAL_OFF = [
     Case("ZO01", "us-west-2a.pin._zone.hdls.testns.svc.cluster.local.", "A", "NXDOMAIN", soa="cluster.local."),
 ]
 
+# A ClusterIP does not depend on its endpoints.
+NOT_READY = [
+    Case("X13", "svc1.testns.svc.cluster.local.", "A", answer=("A 10.0.0.1",)),
+    Case(
+        "X13-SRV",
+        "svc1.testns.svc.cluster.local.",
+        "SRV",
+        answer=("SRV 0 100 80 svc1.testns.svc.cluster.local.",),
+        additional=("A 10.0.0.1",),
+    ),
+    Case("X13-endpoint", "ep1a.svc1.testns.svc.cluster.local.", "A", "NXDOMAIN", soa="cluster.local."),
+]
+
+# An option of podnet's own: names of nodes.
+NODES = [
+    Case("NN01", "worker-1.node.cluster.local.", "A", answer=("A 192.168.100.11",)),
+    Case("NN02", "WORKER-1.node.cluster.local.", "AAAA", answer=("WORKER-1.node.cluster.local. AAAA fd00::11",)),
+    Case("NN03", "node.cluster.local.", "A", soa="cluster.local."),
+    Case("NN04", "worker-9.node.cluster.local.", "A", "NXDOMAIN", soa="cluster.local."),
+    Case("NN05", "worker-1.node.cluster.local.", "MX", soa="cluster.local."),
+    Case("NN06", "node-2.example.com.node.cluster.local.", "A", answer=("A 192.168.100.12",)),
+    Case("NN07", "example.com.node.cluster.local.", "A", soa="cluster.local."),
+    Case("NN08", "11.100.168.192.in-addr.arpa.", "PTR", answer=("PTR worker-1.node.cluster.local.",)),
+    Case("NN09", "svc1.testns.svc.cluster.local.", "A", answer=("A 10.0.0.1",)),
+    Case("NN10", "nowhere.node.cluster.local.", "A", "NXDOMAIN", soa="cluster.local."),
+]
+
+NODES_OFF = [
+    Case("NO01", "worker-1.node.cluster.local.", "A", "NXDOMAIN", soa="cluster.local."),
+    Case("NO02", "node.cluster.local.", "A", "NXDOMAIN", soa="cluster.local."),
+]
+
 MORE = [
     Case("X01", "ep1a.svc1.testns.svc.cluster.local.", "A", answer=("A 172.0.0.1",)),
     Case("X03", "_nope._tcp.svc1.testns.svc.cluster.local.", "SRV", "NXDOMAIN", soa="cluster.local."),

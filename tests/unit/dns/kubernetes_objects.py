@@ -9,6 +9,12 @@ def namespace(name, **labels):
     return Change("Namespace", "", name, {"metadata": {"name": name, "labels": labels}})
 
 
+def node(name, *addresses):
+    status = {"addresses": [{"type": "InternalIP", "address": each} for each in addresses]}
+    status["addresses"].append({"type": "Hostname", "address": name})
+    return Change("Node", "", name, {"metadata": {"name": name}, "status": status})
+
+
 def service(ns, name, *ips, ports=(("http", "tcp", 80),), external="", labels=None):
     spec = {"ports": [{"name": n, "protocol": p.upper(), "port": number} for n, p, number in ports]}
     if external:

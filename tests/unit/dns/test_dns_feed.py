@@ -235,3 +235,12 @@ def test_list_of_resources_is_what_names_are_made_of():
     allowed = {(group, name) for rule in rules for group in rule["apiGroups"] for name in rule["resources"]}
     for resource in (NAMESPACES, SERVICES, ENDPOINTSLICES):
         assert (resource.group, resource.plural) in allowed
+
+
+def test_names_of_nodes_are_an_option():
+    assert "nodes" not in default_corefile()
+    objects = {obj["kind"]: obj for _, obj in dns_addon("10.96.0.10", node_names=True)}
+    (config,) = parse_config(objects["ConfigMap"]["data"]["Corefile"])
+    (line,) = config.named("kubernetes")
+    assert "nodes" in [each.name for each in line.block]
+    assert "nodes" in objects["ClusterRole"]["rules"][0]["resources"]

@@ -22,6 +22,7 @@ from kubernetes_objects import (
     endpoint,
     endpoint_slice,
     headless,
+    node,
     pod,
     service,
 )
@@ -38,6 +39,15 @@ DEFAULT_TTL = 5
 _REVERSE_ZONES = (
     "cluster.local 0.10.in-addr.arpa 168.192.in-addr.arpa d.c.b.a.4.3.2.1.ip6.arpa 0.3.0.0.7.7.0.0.0.0.d.f.ip6.arpa"
 )
+NOT_READY = [
+    *CLUSTER,
+    endpoint_slice("testns", "svc1", endpoint("172.0.0.1", "ep1a", ready=False)),
+]
+NODES = [
+    *CLUSTER,
+    node("worker-1", "192.168.100.11", "fd00::11"),
+    node("node-2.example.com", "192.168.100.12"),
+]
 _EXPOSED = "kubernetes cluster.local {\n namespaces testns\n}"
 _IMPORTED = "kubernetes cluster.local {\n namespaces testns\n multicluster cluster.local\n}"
 TABLES = {
@@ -61,6 +71,9 @@ TABLES = {
     "zonal": ("kubernetes cluster.local {\n zonal\n}", ZONAL, cases.ZONAL),
     "zonal-off": ("kubernetes cluster.local", ZONAL, cases.ZONAL_OFF),
     "more": (_EXPOSED, CLUSTER, cases.MORE),
+    "not-ready": (_EXPOSED, NOT_READY, cases.NOT_READY),
+    "nodes": ("kubernetes cluster.local in-addr.arpa {\n nodes\n}", NODES, cases.NODES),
+    "nodes-off": ("kubernetes cluster.local", NODES, cases.NODES_OFF),
 }
 ALL = [
     pytest.param(corefile, changes, case, id=f"{table}-{case.id}")
@@ -236,6 +249,7 @@ async def test_an_address_is_no_external_name(target):
         ("fallthrough in-addr.arpa", "nope.testns.svc.cluster.local.", False),
         ("fallthrough in-addr.arpa", "9.9.9.10.in-addr.arpa.", True),
         ("", "9.9.9.10.in-addr.arpa.", False),
+        ("fallthrough", "unknown.testns.svc.cluster.local.", True),
         ("fallthrough", "svc1.testns.svc.cluster.local.", False),
         ("", "www.example.com.", True),
     ],

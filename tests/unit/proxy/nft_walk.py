@@ -31,23 +31,18 @@ class Done(Exception):
 def walk(ruleset: Ruleset, packet):
     """Action, addresses of the possible endpoints, and by address whether it would be masqueraded."""
     flow = Flow(str(packet.src), str(packet.dst), packet.protocol.lower(), packet.dport, packet.origin == "node")
-    first, nat = ("filter-output-pre-dnat", "nat-output") if flow.is_local else ("filter-prerouting", "nat-prerouting")
-    if _hook(ruleset, flow, first) == "drop":
+    hook = "output" if flow.is_local else "prerouting"
+    if _hook(ruleset, flow, f"nat-{hook}") == "drop":
         return "drop", (), {}
-    _hook(ruleset, flow, nat)
     if flow.targets:
         masquerade = {}
         for ip, port in flow.targets:
             last = Flow(flow.src, ip, flow.protocol, port, flow.is_local, flow.marked, translated=True)
             masquerade[ip] = _hook(ruleset, last, "nat-postrouting") == "masquerade"
         return "dnat", tuple(ip for ip, _ in flow.targets), masquerade
-    to_node = flow.dst in ruleset.sets["nodeport-ips"].elements
-    hooks = ["filter-output"] if flow.is_local else []
-    hooks.append("filter-input" if to_node else "filter-forward")
-    for name in hooks:
-        verdict = _hook(ruleset, flow, name)
-        if verdict in {"reject", "drop"}:
-            return verdict, (), {}
+    verdict = _hook(ruleset, flow, f"refuse-{hook}")
+    if verdict in {"reject", "drop"}:
+        return verdict, (), {}
     return "pass", (), {}
 
 
@@ -94,8 +89,6 @@ def _rule(ruleset: Ruleset, flow: Flow, rule: str) -> str:
             inside = any(IPv4Address(values[found[1]]) in IPv4Network(n) for n in networks)
             if inside is bool(found[2]):
                 return ""
-        elif found := re.match(r"ct state new ", rule):
-            pass
         elif found := re.match(r"ct status dnat ", rule):
             if not flow.translated:
                 return ""

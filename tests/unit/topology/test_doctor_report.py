@@ -9,7 +9,7 @@ import pytest
 from podnet.topology.doctor import Finding, Probes, report
 
 ALL_PROGRAMS = {
-    name: f"/usr/bin/{name}" for name in ("mnexec", "ip", "ethtool", "ping", "nft", "kubectl", "ovs-vswitchd")
+    name: f"/usr/bin/{name}" for name in ("mnexec", "ip", "ethtool", "ping", "nft", "kubectl", "ovs-vswitchd", "etcd")
 }
 GOOD = Probes(
     python=(3, 11, 2),

@@ -232,6 +232,8 @@ BAD = [
     Bad("no-control-plane", "spec: {nodes: [{name: a, role: worker}]}\n", "exactly one node has the role control-plane (found none)"),
     Bad("no-nodes", "spec: {nodes: []}\n", "exactly one node has the role control-plane (found none)"),
     Bad("two-control-planes", "spec: {nodes: [{name: a, role: control-plane}, {name: b, role: control-plane}]}\n", "(found 2: a, b)"),
+    Bad("three-control-planes-without-etcd", "spec: {nodes: [{name: a, role: control-plane}, {name: b, role: control-plane}, {name: c, role: control-plane}]}\n", "exactly one node has the role control-plane (found 3: a, b, c; three need store.driver: etcd)"),
+    Bad("two-etcd-members", "spec: {store: {driver: etcd}, nodes: [{name: a, role: control-plane}, {name: b, role: control-plane}]}\n", "one or three nodes have the role control-plane (found 2: a, b)"),
     Bad("unknown-switch", "spec: {nodes: [{name: a, switch: s2}]}\n", "spec.nodes[0].switch: there is no switch 's2' (known here: s1)"),
     Bad("link-unknown-end", "spec: {links: [{endpoints: [worker-1, sw]}]}\n", "spec.links[0]: there is no node, host or switch 'sw'"),
     Bad("link-misspelt-end", "spec: {links: [{endpoints: [worker-11, s1]}]}\n", '(did you mean "worker-1"?)'),
