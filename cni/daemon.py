@@ -21,13 +21,14 @@ from podnet.cni.request import Request, Response, error_answer
 from podnet.cni.store import LeaseStore
 from podnet.cni.types import DECODING_FAILURE, CNIError
 from podnet.cni.wire import REQUEST_BYTES_MAX, parse_request, render_response
-from podnet.topology.kernel import Kernel, Netns
+from podnet.topology.kernel import Kernel, KernelError, Netns
 from podnet.topology.linux.kernel import LinuxKernel
 from podnet.topology.paths import NodePaths
 
 LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
 _REQUEST_TIMEOUT_S = 30.0
+_REPAIR_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ async def run_cni_daemon(config: CNIDaemonConfig, kernel: Kernel | None = None) 
         # Whoever may connect may rewire the node.
         os.chmod(path, 0o600)
         LOG.info("CNI daemon listens on %s", path)
-        async with server:
+        async with server, asyncio.TaskGroup() as group:
+            group.create_task(service.repair_for_ever())
             await server.serve_forever()
 
 
@@ -101,6 +103,18 @@ class _Service:
             level = logging.INFO if verb == "STATUS" else logging.WARNING
             LOG.log(level, "CNI %s of %s failed: %s", verb, container, " ".join(response.stdout.decode().split()))
         return response
+
+    async def repair_for_ever(self) -> None:
+        """Rules of hostPorts that were flushed by hand come back, as those of Services do."""
+        while True:
+            await asyncio.sleep(_REPAIR_INTERVAL_S)
+            try:
+                async with self._gate.alone():
+                    mended = self._plugin.repair_host_ports()
+                if mended:
+                    LOG.warning("hostPorts were changed by others; %d written again", mended)
+            except (CNIError, KernelError) as error:
+                LOG.warning("hostPorts could not be looked at: %s", error)
 
     def _turn(self, call: Request) -> contextlib.AbstractAsyncContextManager[None]:
         if call.env.get("CNI_COMMAND") == "GC":

@@ -108,6 +108,10 @@ class Plugin:
         """Close what was opened on the way."""
         self._ports.close()
 
+    def repair_host_ports(self) -> int:
+        """See Portmap.repair."""
+        return self._portmap.repair()
+
     def reclaim_after_reboot(self) -> int:
         """Take back every lease when no link of ours exists: the node's namespace is a new one, so no pod of before can
         be attached. How many addresses that were. Where some links live, telling the dead apart is GC's job."""

@@ -75,6 +75,27 @@ class Portmap:
             self._open(conf.name, attachment, ports, previous)
         return render_result(previous, conf.cni_version)
 
+    def repair(self) -> int:
+        """Write the rules of the ports on record again where somebody deleted them; how many ports there were to mend.
+
+        Asking costs one message to the kernel, and nothing on a node without hostPorts.
+        """
+        ports = self._store.all_ports()
+        if not ports or self._all_open(ports):
+            return 0
+        self._delete_rules(ports)
+        self._kernel.nft(self._netns, render_add(ports, "written again"))
+        return len(ports)
+
+    def _all_open(self, ports: tuple[HostPort, ...]) -> bool:
+        try:
+            answer = self._kernel.nft(self._netns, "".join(map(render_get, ports)))
+        except KernelError as error:
+            if not error.is_not_found:
+                raise
+            return False
+        return all(is_open(port, answer) for port in ports)
+
     def _open(self, network: str, attachment: Attachment, ports: tuple[HostPort, ...], previous: Result) -> None:
         key = (network, attachment.container_id, attachment.ifname)
         self._store.record(*key, ports)

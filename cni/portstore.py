@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS hostports (
     PRIMARY KEY (host_ip, protocol, host_port)) WITHOUT ROWID
 """
 _OF_ONE = "FROM hostports WHERE network = ? AND container_id = ? AND ifname = ?"
+_SELECT_ALL = "SELECT protocol, host_port, pod_ip, pod_port, host_ip FROM hostports"
 _SELECT = f"SELECT protocol, host_port, pod_ip, pod_port, host_ip {_OF_ONE}"
 _DELETE = f"DELETE {_OF_ONE}"
 _HOLDERS = "SELECT DISTINCT container_id, ifname FROM hostports WHERE network = ?"
@@ -54,6 +55,10 @@ class HostPortStore:
     def ports(self, network: str, container_id: str, ifname: str) -> tuple[HostPort, ...]:
         """The ports of one attachment."""
         return tuple(HostPort(*row) for row in self._rows(_SELECT, (network, container_id, ifname)))
+
+    def all_ports(self) -> tuple[HostPort, ...]:
+        """Every port of the node."""
+        return tuple(HostPort(*row) for row in self._rows(_SELECT_ALL, ()))
 
     def attachments(self, network: str) -> set[tuple[str, str]]:
         """(container ID, interface) of all that hold ports in a network."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import re
 import socket
 import threading
+import time
 
 import pytest
 
@@ -189,6 +191,33 @@ def test_check_sees_a_rule_that_somebody_deleted(node, web):
     )
     assert refused["code"] == 102
     assert "8080" in refused["msg"]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        ("flush", "ruleset"),
+        ("delete", "element", "ip", "podnet-hostports", "any", "{ tcp . 8080 }"),
+        ("flush", "map", "ip", "podnet-hostports", "any"),
+    ],
+    ids=["everything", "one-port", "every-port"],
+)
+def test_a_rule_that_somebody_deleted_comes_back(node, web, harm):
+    netns, result = web
+    open_port(node, "web", netns, result, WEB)
+
+    def rules():
+        said = node.run("nft", "list", "table", "ip", "podnet-hostports").stdout
+        return re.sub(r'comment "(written again|[^"]* eth0)"', "", said)
+
+    before = rules()
+    assert "8080" in before
+    assert node.run("nft", *harm).returncode == 0
+    assert rules() != before
+    deadline = time.monotonic() + 30
+    while rules() != before:
+        assert time.monotonic() < deadline, rules()
+        time.sleep(0.1)
 
 
 def test_a_udp_client_that_keeps_its_port_meets_the_next_pod(node, web):
