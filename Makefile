@@ -18,7 +18,7 @@ setup:
 	@sh bootstrap.sh
 
 lab: setup
-	@$(PYTHON) labs/01-pod-to-pod/lab.py
+	@$(PYTHON) labs/01-pod-to-pod/lab.py --walk
 
 test: setup
 	@sh tests/run

@@ -23,6 +23,26 @@ from podnet.dns.server import Server
 log = logging.getLogger(__name__)
 
 
+class LogFormat(logging.Formatter):
+    """CoreDNS' lines: `[ERROR] plugin/errors: 2 example.org. A: ...`, queries without the name of their plugin, and bare
+    lines for what is served."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback below it."""
+        text = super().format(record)
+        if getattr(record, "plain", False):
+            return text
+        origin = f"{record.name}: " if record.name.startswith("plugin/") and record.name != "plugin/log" else ""
+        return f"[{record.levelname}] {'' if text.startswith(origin) else origin}{text}"
+
+
+def configure_logging() -> None:
+    """Everything goes to standard output, as CoreDNS' does."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(LogFormat())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
 def serve_dns(
     corefile: Path | None,
     *,
@@ -97,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-conf", "--conf", default="Corefile", help="the Corefile")
     parser.add_argument("-dns.port", "--dns.port", dest="port", type=int, default=DEFAULT_PORT, help="default port")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s", stream=sys.stdout)
+    configure_logging()
     path = Path(options.conf)
     if not path.exists() and options.conf == "Corefile":
         serve_dns(None, port=options.port)

@@ -71,6 +71,7 @@ class Server:
         self._instance: Instance | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._reloading = asyncio.Lock()
+        self._announced: set[str] = set()
         self.metrics.collect(self._flush)
 
     @property
@@ -171,7 +172,10 @@ class Server:
         await listener.tcp.start()
         listener.udp.start(asyncio.get_running_loop())
         for zone in exchange.zones:
-            log.info("%s:%d", zone, udp.getsockname()[1])
+            line = f"{zone}:{udp.getsockname()[1]}"
+            if line not in self._announced:
+                self._announced.add(line)
+                log.info("%s", line, extra={"plain": True})
 
     def _finished(self, request: Request, answer: Answer) -> None:
         """Tell the instance of an answer of the slow path."""

@@ -3,6 +3,7 @@
 The rule kept here: pure and immutable. A change of the file makes another zone.
 
     name found      the type, or its CNAME, or no data       cut on the way   referral with glue
+    DNAME above     the DNAME, and a CNAME made from it (RFC 6672)
     nothing there   the wildcard nearest to it, if that is directly below the closest name that exists; else NXDOMAIN
 """
 
@@ -24,12 +25,18 @@ from podnet.dns.message import (
     SOA,
     SOA_,
     SRV,
+    Raw,
     Record,
     is_subdomain,
 )
+from podnet.dns.rare_types import DNAME_
+from podnet.dns.wire import decode_name
 from podnet.dns.zones import negative_soa
 
 MAX_CHAIN = 10
+MAX_NAME = 254
+"""Of a name as text with its final dot (RFC 1035: 255 bytes with the length of each label and of the root)."""
+YXDOMAIN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,9 @@ class FileZone:
         if cut is not None:
             servers = tuple(self._names[cut][NS_])
             return Lookup(0, (), servers, self._addresses(servers), authoritative=False)
+        moved = self._moved(qname)
+        if moved is not None:
+            return moved
         types = self._names.get(name)
         if types is None:
             types = self._wildcard(name)
@@ -121,6 +131,21 @@ class FileZone:
             below = f"{label}." + ("" if below == "." else below)
             if NS_ in self._names.get(below, {}):
                 return below
+        return None
+
+    def _moved(self, qname: str) -> Lookup | None:
+        """What a DNAME above a name makes of it."""
+        owner = qname
+        while owner.lower() != self.origin:
+            owner = owner.partition(".")[2] or "."
+            found = self._names.get(owner.lower(), {}).get(DNAME_)
+            if found and isinstance(found[0].data, Raw):
+                target, _ = decode_name(found[0].data.data, 0)
+                new = qname[: len(qname) - len(owner)] + ("" if target == "." else target)
+                dname = Record(owner, DNAME_, found[0].ttl, found[0].data)
+                if len(new) > MAX_NAME:
+                    return Lookup(YXDOMAIN, (dname,), self._apex_ns())
+                return Lookup(0, (dname, Record(qname, CNAME_, found[0].ttl, CNAME(new))), self._apex_ns())
         return None
 
     def _wildcard(self, name: str) -> dict[int, list[Record]] | None:

@@ -2,7 +2,7 @@ r"""Master files (RFC 1035 section 5): text in, records out.
 
 The rule kept here: pure, and strict: a line that cannot be read is an error with file and line, never left out.
 Known: $ORIGIN, $TTL, `@`, relative names, owners left out, parentheses, comments, quoted strings, TTLs such as 1h30m, and
-`\# LENGTH HEX` for any type (RFC 3597).
+`\# LENGTH HEX` for any type (RFC 3597). Types nothing here looks into are in `rare_types.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from podnet.dns.message import (
@@ -31,6 +32,7 @@ from podnet.dns.message import (
     type_name,
     type_number,
 )
+from podnet.dns.rare_types import Word, encode_rare
 
 MAX_TTL = 2**31 - 1
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([()])|;[^\n]*|((?:[^\s;()"\\]|\\.)+)', re.DOTALL)
@@ -154,6 +156,10 @@ def _rdata(rtype: int, words: list[_Word], origin: str) -> Rdata:
         return Raw(data)
     parser = _PARSERS.get(rtype)
     if parser is None:
+        rare = [Word(word.text, partial(_absolute, word.text, origin), partial(_string, word)) for word in words]
+        found = encode_rare(rtype, rare)
+        if found is not None:
+            return Raw(found)
         raise ZoneFileError(f"data of type {type_name(rtype)} must be given as \\# LENGTH HEX")
     count, make = parser
     if (count and len(words) != count) or not words:

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Literal, NoReturn, cast
 
@@ -33,6 +33,7 @@ from podnet.controlplane.apiserver.config import APIServerConfig
 from podnet.controlplane.client.endpoint import Endpoint
 from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.kubelet.config import KubeletConfig
+from podnet.controlplane.kubelet.images.programs.launch import preload as preload_programs
 from podnet.controlplane.kubelet.provisioner.plan import storage_class
 from podnet.controlplane.scheduler.config import SchedulerConfig
 from podnet.dns import addon
@@ -44,6 +45,7 @@ from podnet.internet import InternetConfig, resolv_conf, serve_internet, write_f
 from podnet.overlay.agent import OverlayConfig
 from podnet.proxy.agent import ProxyConfig
 from podnet.supervisor import Supervisor, component_key
+from podnet.topology.cgroups import ClusterCgroups
 from podnet.topology.kernel import AddBridge, AddVxlan, DeleteLink, Kernel, KernelError, Op
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.paths import ClusterPaths
@@ -64,6 +66,7 @@ class ClusterConfig:
     control_socket: socket.socket
     lock_fd: int
     began: float
+    cgroups: ClusterCgroups = field(default_factory=ClusterCgroups)
 
     @property
     def api_port(self) -> int:
@@ -139,6 +142,7 @@ class Cluster:
         if any(switch.kind == "openflow" for switch in self.spec.switches):
             self.supervisor.every_second.append(self.underlay.revive)
         specs = self.component_specs()  # imports what the components need
+        preload_programs()  # what containers of the catalogue run: imported once, not by every node's zygote
         preload_dns()  # and what coredns containers run
         launcher_program()  # compiled once, here, and not by every node at the same time
         gc.collect()
@@ -154,10 +158,27 @@ class Cluster:
         self.resolv_conf.write_text(resolv_conf(self.spec), encoding="utf-8")
         self.underlay.start()
         for node in self.spec.nodes:
-            paths = self.paths.node(node.name)
-            paths.state.mkdir(parents=True, exist_ok=True)
-            paths.run.mkdir(parents=True, exist_ok=True)
-            paths.proxy_mode_file.unlink(missing_ok=True)  # the rules went with the last room
+            self.make_node_directories(node)
+        self.keep_spec()
+
+    def make_node_directories(self, node: NodeSpec) -> None:
+        """What a node's agent expects to find."""
+        paths = self.paths.node(node.name)
+        paths.state.mkdir(parents=True, exist_ok=True)
+        paths.run.mkdir(parents=True, exist_ok=True)
+        paths.proxy_mode_file.unlink(missing_ok=True)  # the rules went with the node's last life
+
+    def keep_spec(self) -> None:
+        """Write down what the cluster is made of: the next `podnet up` of this name without a file starts the same."""
+        file = self.paths.spec_file
+        new = file.with_suffix(".new")
+        new.write_text(self.spec.to_yaml(), encoding="utf-8")
+        new.replace(file)
+
+    @property
+    def booted(self) -> bool:
+        """Whether the boot is over, well or not."""
+        return self._boot_over
 
     def _write_certificates(self) -> None:
         service_ip = str(next(self.spec.service_cidr.hosts()))
@@ -358,6 +379,7 @@ class Cluster:
             resolv_conf=self.resolv_conf,
             lease_duration_s=self.spec.timing.node_lease_duration_s,
             node_status_update_frequency_s=self.spec.timing.node_status_update_frequency_s,
+            limits_problem=self.config.cgroups.problem,
         )
         overlay = OverlayConfig(
             node_name=node.name,
@@ -380,7 +402,7 @@ class Cluster:
                 pod_cidr=str(self.spec.pod_cidr),
                 service_cidr=str(self.spec.service_cidr),
             )
-        config = NodeAgentConfig(kubelet, overlay, proxy)
+        config = NodeAgentConfig(kubelet, overlay, proxy, tuple(d.in_room() for d in self.config.cgroups.directories))
         return ComponentSpec(
             "podnet-node",
             lambda: run_node_agent(config),
@@ -401,6 +423,7 @@ class Cluster:
             component.spec = spec
             if component.pid:
                 os.kill(component.pid, signal.SIGTERM)
+        self.keep_spec()
 
     def endpoint(self, user: str) -> Endpoint:
         """How a component reaches the API server: over the underlay, so that a cut link is felt."""
@@ -414,8 +437,9 @@ class Cluster:
         )
 
     def node_pid(self, name: str) -> int:
-        """The process that holds a node's namespaces."""
-        return int(self.underlay.nodes[name].pid)
+        """The process that holds a node's namespaces; 0 while the node is switched off."""
+        node = self.underlay.nodes.get(name)
+        return int(node.pid) if node is not None else 0
 
     def processes(self) -> dict[str, dict[str, int]]:
         """Kind → name → pid whose namespaces to enter; switches live in the room's own."""

@@ -11,13 +11,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from podnet.capture import CapturePoint, run_capture
+from podnet.nodes import NodeChangeError, Nodes
 from podnet.supervisor import Answer, Work
 from podnet.targets import Point, Resolver, parse_point, parse_target
+from podnet.topology.linux.conntrack import TCP, UDP, flows
 from podnet.topology.spec.types import PROXY_MODES
 
 if TYPE_CHECKING:
     from podnet.cluster import Cluster
 
+PROTOCOLS = {TCP: "tcp", UDP: "udp"}
 Handler = Callable[[dict[str, Any]], "Answer | Work"]
 
 
@@ -26,6 +29,7 @@ class ControlVerbs:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.nodes = Nodes(cluster)
         self.resolver = Resolver(cluster.paths.state / "nodes", cluster.processes)
 
     def install(self, handlers: dict[str, Handler]) -> None:
@@ -41,6 +45,8 @@ class ControlVerbs:
                 "flows": self.flows,
                 "restart-component": self.restart_component,
                 "proxy-mode": self.proxy_mode,
+                "conntrack": self.conntrack,
+                "node": self.node,
             }
         )
 
@@ -66,11 +72,23 @@ class ControlVerbs:
             "apiPort": cluster.config.api_port,
             "components": components,
             "nodes": [
-                {"name": node.name, "role": node.role, "ip": str(node.ip), "pid": cluster.node_pid(node.name)}
+                {
+                    "name": node.name,
+                    "role": node.role,
+                    "ip": str(node.ip),
+                    "pid": cluster.node_pid(node.name),
+                    "state": self.nodes.state(node.name),
+                    "switch": node.switch,
+                }
                 for node in cluster.spec.nodes
             ],
             "hosts": [
-                {"name": host.name, "ip": str(host.ip), "pid": cluster.underlay.hosts[host.name].pid}
+                {
+                    "name": host.name,
+                    "role": host.role,
+                    "ip": str(host.ip),
+                    "pid": cluster.underlay.hosts[host.name].pid,
+                }
                 for host in cluster.spec.hosts
             ],
         }
@@ -131,6 +149,16 @@ class ControlVerbs:
         """The flows of one OpenFlow switch, or of all."""
         return {"flows": [asdict(flow) for flow in self.cluster.underlay.flows(str(request.get("switch") or ""))]}
 
+    def conntrack(self, request: dict[str, Any]) -> Answer:
+        """The connections that a node or host tracks: `{target}`."""
+        target = parse_target(str(request["target"]), "default", "")
+        pid = self.cluster.processes().get(target.kind, {}).get(target.name, 0)
+        if not pid:
+            raise LookupError(f"no node or host {target.name!r} is running; pods have their node track for them")
+        found = flows(f"/proc/{pid}/ns/net")
+        rows = [{**asdict(flow), "protocol": PROTOCOLS.get(flow.protocol, str(flow.protocol))} for flow in found]
+        return {"flows": [{key: _plain(value) for key, value in row.items()} for row in rows]}
+
     def proxy_mode(self, request: dict[str, Any]) -> Answer:
         """The mode of kube-proxy; with `mode`, switch every node to it (their agents start anew, pods do not notice)."""
         mode = str(request.get("mode") or "")
@@ -139,6 +167,22 @@ class ControlVerbs:
         if mode and mode != self.cluster.spec.proxy.mode:
             self.cluster.set_proxy_mode(mode)
         return {"mode": self.cluster.spec.proxy.mode, "nodes": [node.name for node in self.cluster.spec.nodes]}
+
+    def node(self, request: dict[str, Any]) -> Answer:
+        """Crash, restart, add or remove a node: `{action, name}`, for `add` also `{ip, switch, labels, taints}`."""
+        action, name = str(request.get("action")), str(request.get("name") or "")
+        if not self.cluster.booted:
+            raise NodeChangeError("the cluster is still booting")
+        if action == "add":
+            given = {key: request[key] for key in ("ip", "switch", "labels", "taints") if request.get(key)}
+            added = self.nodes.add({"name": name, "role": "worker", **given})
+            return {"node": name, "state": "running", "ip": str(added.ip), "switch": added.switch}
+        verbs = {"crash": self.nodes.crash, "restart": self.nodes.restart, "rm": self.nodes.remove}
+        if action not in verbs:
+            raise ValueError(f"unknown action {action!r}: use crash, restart, add or rm")
+        killed = verbs[action](name)
+        state = "removed" if action == "rm" else self.nodes.state(name)
+        return {"node": name, "state": state, "killed": killed}
 
     def restart_component(self, request: dict[str, Any]) -> Answer:
         """Kill one component; the supervisor starts it again."""
@@ -151,3 +195,7 @@ class ControlVerbs:
             raise LookupError(f"no running component {name!r}: {', '.join(self.cluster.supervisor.components)}")
         os.kill(found.pid, signal.Signals(int(request.get("signal") or signal.SIGTERM)))
         return {"pid": found.pid}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int | str) else str(value)

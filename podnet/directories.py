@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from podnet import room
+from podnet.topology.cgroups import remove_recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,14 @@ class ClusterDirectories:
             return None
         return fd
 
+    @property
+    def cgroups_file(self) -> Path:
+        """Which control groups are the cluster's."""
+        return self.state / "cgroups.json"
+
     def remove_runtime(self) -> None:
-        """Forget the runtime files of a room that is gone."""
+        """Forget the runtime files and control groups of a room that is gone."""
+        remove_recorded(self.cgroups_file)
         shutil.rmtree(self.runtime, ignore_errors=True)
 
     def remove_state(self) -> None:

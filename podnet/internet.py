@@ -11,14 +11,12 @@ a name that is not in these files does not exist.
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from podnet.controlplane.kubelet.images.programs import http
-from podnet.dns.main import run_dns
+from podnet.dns.main import configure_logging, run_dns
 from podnet.topology.spec.types import ClusterSpec
 
 SEARCH_DOMAIN = "dc1.example.net"
@@ -145,7 +143,7 @@ def write_files(config: InternetConfig) -> None:
 
 def serve_internet(config: InternetConfig) -> None:
     """Serve names and the page until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s", stream=sys.stdout)
+    configure_logging()
     asyncio.run(_serve(config))
 
 

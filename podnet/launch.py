@@ -14,13 +14,14 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from podnet import room, wire
 from podnet.directories import ClusterDirectories, RoomRecord, cluster_directories, known_clusters
 from podnet.interrupts import HeldInterrupts
+from podnet.topology.cgroups import ClusterCgroups, group_name, make_cluster_cgroups, remove_recorded, write_record
 from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec
 
@@ -136,6 +137,8 @@ def _start(
 
     try:
         paths.logs_dir.mkdir(parents=True, exist_ok=True)  # PID 1 writes there before it can tell anybody anything
+        remove_recorded(directories.cgroups_file)  # of a room that was killed
+        config = replace(config, cgroups=_make_cgroups(directories))
         pid = room.start_room(supervise, f"podnet-{spec.name}"[:63])
     except room.RoomError as err:
         directories.remove_runtime()
@@ -151,6 +154,12 @@ def _start(
         directories.remove_runtime()
         raise
     return record
+
+
+def _make_cgroups(directories: ClusterDirectories) -> ClusterCgroups:
+    cgroups = make_cluster_cgroups(group_name(directories.name, str(directories.state)))
+    write_record(directories.cgroups_file, cgroups.directories)
+    return cgroups
 
 
 def _listen_api(port: int, directories: ClusterDirectories) -> socket.socket:

@@ -23,17 +23,19 @@ from podnet.controlplane.kubelet.runtime.runtime import PodRuntime
 from podnet.controlplane.kubelet.runtime.zygote import Zygote, start_zygote
 from podnet.overlay.agent import OverlayConfig, run_overlay_agent
 from podnet.proxy.agent import ProxyConfig, remove_rules, run_proxy_agent
+from podnet.topology.cgroups import CgroupDirectory
 from podnet.topology.linux import LinuxKernel
 from podnet.topology.paths import NodePaths
 
 
 @dataclass(frozen=True, slots=True)
 class NodeAgentConfig:
-    """What the parts are told; `proxy` None: somebody else serves Services."""
+    """What the parts are told; `proxy` None: somebody else serves Services; `cgroups`: where limits can be set."""
 
     kubelet: KubeletConfig
     overlay: OverlayConfig
     proxy: ProxyConfig | None = None
+    cgroups: tuple[CgroupDirectory, ...] = ()
 
 
 CNI_BIN_DIRS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
@@ -61,7 +63,7 @@ async def _run(config: NodeAgentConfig, zygote: Zygote) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     install_cni(paths)
     cni = CNIRuntime(paths.cni_conf_dir, [paths.cni_bin_dir, *CNI_BIN_DIRS], paths.cni_state_dir / "results")
-    runtime = PodRuntime(paths, zygote, cni)
+    runtime = PodRuntime(paths, zygote, cni, config.cgroups)
     client = RestClient(config.kubelet.endpoint)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -13,6 +13,7 @@ pid_namespaces(7).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from podnet.topology.cgroups import CGROUP_MOUNTS, ROOM_CGROUPS
 from podnet.topology.linux import syscalls
 
 ROOM_NAMESPACES = (
@@ -97,15 +99,36 @@ def _be_intermediate(main: Callable[[], NoReturn], hostname: str, report: int) -
 def _furnish(hostname: str) -> None:
     """Make the room fit to live in: no mount leaks out, /proc and /sys tell of this room, /run is empty and private."""
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    cgroups = _open_cgroups()
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
     syscalls.mount("sysfs", "/sys", "sysfs", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
     syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     for directory in ("netns", "podnet", "lock"):
         Path("/run", directory).mkdir()
+    _show_cgroups(cgroups)
     syscalls.sethostname(hostname)
     set_loopback_up()
     os.chdir("/")
     os.umask(0o022)
+
+
+def _open_cgroups() -> int:
+    """The machine's control groups, before a new /sys hides them; -1: there are none."""
+    try:
+        return os.open(CGROUP_MOUNTS, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def _show_cgroups(descriptor: int) -> None:
+    """Show them under /run, where no node's own /sys hides them. Without them there are no limits, and that is said."""
+    if descriptor < 0:
+        return
+    target = Path(ROOM_CGROUPS)
+    target.mkdir()
+    with contextlib.suppress(OSError):
+        syscalls.mount(f"/proc/self/fd/{descriptor}", target, flags=syscalls.MS_BIND | syscalls.MS_REC)
+    os.close(descriptor)
 
 
 def set_loopback_up() -> None:

@@ -89,6 +89,28 @@ class Supervisor:
             if component.pid:
                 _signal(component.pid, signal.SIGTERM)
 
+    def hold(self, node: str) -> None:
+        """Start nothing of this node again: whatever of it ends from now on stays ended."""
+        for component in self._of(node):
+            component.wanted = False
+            component.restart_at = 0.0
+
+    def resume(self, node: str) -> None:
+        """Start what was held."""
+        for component in self._of(node):
+            component.wanted = True
+            component.failures_in_a_row = 0
+            if not component.pid:
+                self._start(component)
+
+    def forget(self, node: str) -> None:
+        """Know the components of a node no more; they were held, and have ended."""
+        for component in self._of(node):
+            del self.components[component_key(component.spec)]
+
+    def _of(self, node: str) -> list[Component]:
+        return [component for component in self.components.values() if component.spec.node == node]
+
     def _start(self, component: Component) -> None:
         component.restart_at = 0.0
         component.pid = fork_component(component.spec, self.keep_fds)
@@ -139,7 +161,7 @@ class Supervisor:
                     self._on_watched(int(key.fd))
                 else:
                     self._on_conversation(key.data)
-            self._reap()
+            self.reap()
         self._stop()
 
     def _next_timeout(self) -> float | None:
@@ -162,7 +184,7 @@ class Supervisor:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self._stopping = True
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
         """Wait for every child that is done: components, workers, and orphans that were given to PID 1."""
         while True:
             try:
@@ -341,7 +363,7 @@ class Supervisor:
         deadline = time.monotonic() + max((c.spec.stop_timeout_s for c in running), default=0.0)
         while any(c.pid for c in running) and time.monotonic() < deadline:
             self._selector.select(0.01)
-            self._reap()
+            self.reap()
         for component in running:
             if component.pid:
                 _signal(component.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ the machine's name; the program check without `ifconfig`; interfaces configured 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -74,6 +75,11 @@ class Machine(mininet.node.Node):  # type: ignore[misc]  # Mininet has no types
             _in_thread(bind)
         finally:
             os.close(fd)
+
+    def bind_if_there(self, source: str, target: str) -> None:
+        """The same; a machine whose file is missing, or a link to nowhere, goes without."""
+        with contextlib.suppress(OSError):
+            self.bind_file(source, target)
 
     def hang_up(self) -> None:
         """End the shell without waiting for it; `terminate` waits."""

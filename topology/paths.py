@@ -55,6 +55,11 @@ class NodePaths:
         return self.state / "pods"
 
     @property
+    def manifests_dir(self) -> Path:
+        """As /etc/kubernetes/manifests: static pods, one a file."""
+        return self.state / "manifests"
+
+    @property
     def volumes_dir(self) -> Path:
         """The data of PersistentVolumes that this node has made; one directory a volume."""
         return self.state / "volumes"
@@ -86,6 +91,11 @@ class ClusterPaths:
 
     state: Path
     run: Path = ROOM_RUN_DIR
+
+    @property
+    def spec_file(self) -> Path:
+        """The cluster.yaml of what stands now, kept current while nodes come and go."""
+        return self.state / "cluster.yaml"
 
     @property
     def kubeconfig(self) -> Path:

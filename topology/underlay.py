@@ -14,7 +14,6 @@ Mininet's own view of all this is `net`, an ordinary Mininet object: `net.get("w
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -28,7 +27,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, Self
 
-from podnet.topology import faults, links, switches
+from podnet.topology import faults, links, shaping, switches
 from podnet.topology.interfaces import Interface, points
 from podnet.topology.kernel import AddAddress, AddVeth, DeleteLink, Kernel, KernelError, SetLink
 from podnet.topology.links import UPLINK, End, KernelIntf, KernelLink
@@ -71,6 +70,7 @@ class Underlay:
         self._private_dir: Path | None = None
         self._ends: dict[frozenset[str], tuple[End, End]] = {}
         self._states: dict[frozenset[str], LinkSpec] = {}
+        self._off: dict[str, list[LinkSpec]] = {}  # the cables of nodes that are switched off, as they were
         self._mininet_links: dict[frozenset[str], KernelLink] = {}
         forward_mininet_log()
         # Mininet would check for real root and raise limits of the whole machine.
@@ -123,7 +123,7 @@ class Underlay:
             shutil.rmtree(self._private_dir, ignore_errors=True)
             self._private_dir = None
         self.nodes, self.hosts, self.switches = {}, {}, {}
-        self._ends, self._states, self._mininet_links = {}, {}, {}
+        self._ends, self._states, self._mininet_links, self._off = {}, {}, {}, {}
         self.net.hosts, self.net.switches, self.net.links, self.net.nameToNode = [], [], [], {}
 
     def _wait_ports_gone(self) -> None:
@@ -254,20 +254,45 @@ class Underlay:
         """Unplug a node and end its shell; what else runs on it is its owner's to end."""
         if self.spec.node(name) is None:
             raise UnderlayError(f"there is no node {name!r}")
-        machine = self.nodes.pop(name, None)
+        self.power_off(name)
         self.spec = replace(
             self.spec,
             nodes=tuple(node for node in self.spec.nodes if node.name != name),
             links=tuple(link for link in self.spec.links if name not in (link.a, link.b)),
         )
+        self._off.pop(name, None)
+        self._tell_names()
+
+    def power_off(self, name: str) -> None:
+        """As if its plug were pulled: its namespaces, addresses and cable are gone, its place in the spec is kept."""
+        machine = self.nodes.pop(name, None)
+        if machine is None:
+            return
+        self._off[name] = [link for pair, link in self._states.items() if name in pair]
         for pair in [pair for pair in self._ends if name in pair]:
             self._unplug(pair)
-        if machine is not None:
-            self.kernel.forget(machine.netns)
-            machine.terminate()
-            self.net.hosts.remove(machine)
-            del self.net.nameToNode[name]
-        self._tell_names()
+        self.kernel.forget(machine.netns)
+        machine.terminate()
+        self.net.hosts.remove(machine)
+        del self.net.nameToNode[name]
+
+    def power_on(self, name: str) -> Node:
+        """Bring a node back: new namespaces, the same address, its cable with the shape it had."""
+        spec = self.spec.node(name)
+        if spec is None or name in self.nodes:
+            raise UnderlayError(f"there is no node {name!r} that is switched off")
+        links_of = self._off.pop(name)
+        try:
+            self._plug(self._start_machine(spec))
+            for link in links_of:
+                self._shape(link)
+            self._wait_forwarding([frozenset((link.a, link.b)) for link in links_of])
+        except (KernelError, UnderlayError):
+            self.power_off(name)
+            self._off[name] = links_of
+            raise
+        self.nodes = {node.name: self.nodes[node.name] for node in self.spec.nodes if node.name in self.nodes}
+        return self.nodes[name]
 
     def _start_machine(self, spec: NodeSpec | HostSpec) -> Machine:
         """The Mininet host and, for a node, what Kubernetes needs of its namespace; not plugged in yet."""
@@ -305,8 +330,7 @@ class Underlay:
             self._hosts_file.touch()
             machine.bind_file(str(self._hosts_file), "/etc/hosts")
         if self._resolv_conf is not None:
-            with contextlib.suppress(OSError):  # a machine whose file is missing, or a link to nowhere, goes without
-                machine.bind_file(str(self._resolv_conf), "/etc/resolv.conf")
+            machine.bind_if_there(str(self._resolv_conf), "/etc/resolv.conf")
 
     def _tell_names(self) -> None:
         self._write_hosts_file()
@@ -340,7 +364,12 @@ class Underlay:
 
     def link_states(self) -> list[faults.LinkState]:
         """All cables, in the order of the spec."""
-        return [self.link_state(link.a, link.b) for link in self.spec.links]
+        return [
+            faults.LinkState(link.a, link.b, False, link.rate_bit_s, link.delay_ms, link.loss_percent, "", "")
+            if {link.a, link.b} & self._off.keys()
+            else self.link_state(link.a, link.b)
+            for link in self.spec.links
+        ]
 
     def set_link(
         self,
@@ -425,6 +454,9 @@ class Underlay:
 
     def _pair(self, a: str, b: str) -> tuple[frozenset[str], tuple[End, End]]:
         pair = frozenset((a, b))
+        off = sorted(pair & self._off.keys())
+        if off:
+            raise UnderlayError(f"{off[0]} is switched off: its cable leads nowhere (podnet node restart {off[0]})")
         if pair not in self._ends:
             known = ", ".join(f"{link.a}-{link.b}" for link in self.spec.links)
             raise UnderlayError(f"there is no link between {a!r} and {b!r} (links: {known})")
@@ -435,26 +467,10 @@ class Underlay:
         before = self._states.get(pair, LinkSpec(link.a, link.b))
         for end in ends:
             if (link.rate_bit_s, link.delay_ms) != (before.rate_bit_s, before.delay_ms):
-                self._queue(end, link, before)
+                shaping.apply_queue(self.kernel, end, link, before)
             if link.loss_percent != before.loss_percent:
-                self._lose(end, link.loss_percent)
+                shaping.apply_loss(self.kernel, end, link.loss_percent)
         self._states[pair] = link
-
-    def _queue(self, end: End, link: LinkSpec, before: LinkSpec) -> None:
-        try:
-            if not link.rate_bit_s and not link.delay_ms and not (before.rate_bit_s or before.delay_ms):
-                return
-            self.kernel.apply(end.netns, [links.plan_rate(end.ifname, link.rate_bit_s, link.delay_ms)])
-        except KernelError as error:
-            if error.is_unsupported and link.delay_ms:
-                raise UnderlayError(faults.unsupported(error, faults.NO_NETEM)) from error
-            raise
-
-    def _lose(self, end: End, loss_percent: float) -> None:
-        try:
-            self.kernel.nft(end.netns, faults.render_loss(end.ifname, loss_percent))
-        except KernelError as error:
-            raise UnderlayError(faults.unsupported(error, faults.NO_NUMGEN)) from error
 
     def _wait_forwarding(self, pairs: Iterable[frozenset[str]]) -> None:
         ends = [end for pair in pairs for end in self._ends[pair]]

@@ -33,3 +33,4 @@ class KubeletConfig:
     lease_duration_s: int = 40
     node_status_update_frequency_s: float = 10.0
     sync_frequency_s: float = 60.0
+    limits_problem: str = ""  # why memory or CPU limits are not enforced here

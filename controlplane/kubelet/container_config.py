@@ -82,6 +82,12 @@ def port_mappings(pod: Object) -> tuple[PortMapping, ...]:
     )
 
 
+def _groups(security: Mapping[str, Any]) -> tuple[int, ...]:
+    """The groups that every container of the pod is in besides its own."""
+    given = [*(security.get("supplementalGroups") or ()), security.get("fsGroup")]
+    return tuple(dict.fromkeys(int(group) for group in given if group is not None))
+
+
 def container_config(
     pod: Object, container: Mapping[str, Any], attempt: int, environment: Environment, mounts: Sequence[Mount]
 ) -> ContainerConfig:
@@ -97,6 +103,7 @@ def container_config(
             f'({pod_spec.uid(pod)})", container: {name})'
         )
     limits = (container.get("resources") or {}).get("limits") or {}
+    capabilities = security.get("capabilities") or {}
     return ContainerConfig(
         name=name,
         image=container.get("image", ""),
@@ -112,8 +119,12 @@ def container_config(
         tty=bool(container.get("tty")),
         run_as_user=user,
         run_as_group=security.get("runAsGroup"),
+        supplemental_groups=_groups(pod["spec"].get("securityContext") or {}),
         read_only_rootfs=bool(security.get("readOnlyRootFilesystem")),
         privileged=bool(security.get("privileged")),
+        cap_add=tuple(capabilities.get("add") or ()),
+        cap_drop=tuple(capabilities.get("drop") or ()),
+        no_new_privs=security.get("allowPrivilegeEscalation") is False,
         termination_message_path=container.get("terminationMessagePath") or "/dev/termination-log",
         cpu_limit_m=quantity.of(str(limits["cpu"])).to_milli() if "cpu" in limits else 0,
         memory_limit_bytes=quantity.of(str(limits["memory"])).to_int() if "memory" in limits else 0,

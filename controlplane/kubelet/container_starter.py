@@ -24,6 +24,7 @@ from podnet.controlplane.kubelet.lane import wait_unbroken
 from podnet.controlplane.kubelet.mounts import container_mounts, write_etc_files
 from podnet.controlplane.kubelet.pod_actions import ContainerStart, StartFailure
 from podnet.controlplane.kubelet.resolv import MISSING_CLUSTER_DNS, pod_resolv_conf, wants_cluster_dns
+from podnet.controlplane.kubelet.static_manifest import is_static
 from podnet.controlplane.kubelet.volumes.pod_volumes import read_only_volumes
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 
@@ -129,6 +130,8 @@ class ContainerStarter:
     def _sources(self, pod: Object) -> EnvSources:
         context, namespace = self._context, pod_spec.namespace_of(pod)
         services = context.services()
+        if services is None and is_static(pod):
+            services = []  # it runs without an API server
         if services is None:
             raise ConfigError("services have not yet been read at least once, cannot construct envvars")
         maps, secrets = config_references(pod)

@@ -57,7 +57,7 @@ def render_container_status(
         status["lastState"] = {"terminated": render_terminated(previous)}
     elif standing and standing.get("lastState") and newest.config.attempt:
         status["lastState"] = standing["lastState"]
-    if waiting is not None and newest.state is not ContainerState.RUNNING and not facts.ended:
+    if waiting is not None and not facts.ended and _starts_again(facts.pod, spec, newest):
         if "terminated" in status["state"]:
             status["lastState"] = {"terminated": status["state"]["terminated"]}
         status["state"] = {"waiting": _waiting(*waiting)}
@@ -68,6 +68,12 @@ def render_container_status(
     if mounts:
         status["volumeMounts"] = mounts
     return status
+
+
+def _starts_again(pod: Object, spec: dict[str, Any], newest: ContainerStatus) -> bool:
+    """Whether there is something to wait for: what has ended for good shows its end."""
+    policy = "Always" if pod_spec.is_restartable_init(spec) else pod_spec.restart_policy(pod)
+    return pod_spec.should_restart(policy, newest)
 
 
 def render_terminated(container: ContainerStatus) -> dict[str, Any]:

@@ -100,6 +100,7 @@ class ContainerConfig:
     tty: bool = False
     run_as_user: int | None = None
     run_as_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()  # fsGroup among them
     read_only_rootfs: bool = False
     privileged: bool = False
     cap_add: tuple[str, ...] = ()  # securityContext.capabilities

@@ -30,6 +30,7 @@ from podnet.controlplane.kubelet.provisioner.directories import VolumeDirectorie
 from podnet.controlplane.kubelet.resolv import parse_resolv_conf
 from podnet.controlplane.kubelet.runtime_cache import RuntimeCache
 from podnet.controlplane.kubelet.server.server import KubeletServer
+from podnet.controlplane.kubelet.static_pods import StaticPods
 from podnet.controlplane.kubelet.status_writer import StatusWriter
 from podnet.controlplane.kubelet.worker_context import WorkerContext
 
@@ -62,7 +63,8 @@ class Kubelet:
             node_hosts=machine.hosts,
         )
         self.agent = NodeAgent(self.context, machine, self._network_changed)
-        self.dispatch = PodDispatch(self.context, lambda: self.agent.node)
+        self.dispatch = PodDispatch(self.context, lambda: self.agent.node, self.agent.read)
+        self.statics = StaticPods(self.context, self.dispatch, lambda: self.agent.node)
         self.provisioner = LocalPathProvisioner(
             client,
             self._recorder.named(LOCAL_PATH),
@@ -85,6 +87,10 @@ class Kubelet:
                     ("server", self.server.run),
                 ):
                     group.create_task(supervise(name, loop), name=name)
+                # First what the runtime has, then what files and API want: a pod that runs already is adopted.
+                await self.cache.refresh()
+                group.create_task(supervise("runtime changes", self.cache.run), name="runtime changes")
+                self.statics.start()
                 await self.agent.register()
                 group.create_task(supervise("node status", self.agent.run_status), name="node status")
                 group.create_task(supervise("node lease", self.agent.run_lease), name="node lease")
@@ -94,14 +100,12 @@ class Kubelet:
             self._group = None
 
     async def _start_pods(self, group: asyncio.TaskGroup) -> None:
-        # First what the runtime has, then what the API wants: a pod that runs already is adopted, not started.
-        await self.cache.refresh()
-        group.create_task(supervise("runtime changes", self.cache.run), name="runtime changes")
-        self._pods.add_handler(self.dispatch.on_pod)
+        self._pods.add_handler(self.statics.on_pod)
         group.create_task(supervise("pods", self._pods.run), name="pods")
         group.create_task(self._wake_on_services(), name="services read")
         await self._pods.wait_synced()
         self.dispatch.collect_orphans()
+        group.create_task(supervise("static pods", self.statics.run), name="static pods")
 
     async def _wake_on_services(self) -> None:
         await self._services.wait_synced()

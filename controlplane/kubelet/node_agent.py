@@ -47,7 +47,7 @@ class NodeAgent:
         self._machine = machine
         self._on_network = on_network
         self._problem: str | None = None
-        self._reported_at = 0.0
+        self._reported_at = float("-inf")  # the first report is always a new heartbeat
 
     async def register(self) -> None:
         """Create the node, or adopt it; until it is done."""
@@ -65,6 +65,13 @@ class NodeAgent:
             self._context.node_labels = self.node["metadata"].get("labels") or {}
             self._context.recorder.event(self._reference(), "Normal", "Starting", "Starting kubelet.")
             return
+
+    async def read(self) -> Object:
+        """The node as the API has it now."""
+        context = self._context
+        self.node = await context.client.get(NODES, context.config.node_name)
+        context.node_labels = self.node["metadata"].get("labels") or {}
+        return self.node
 
     async def run_status(self) -> None:
         """Report until cancelled."""

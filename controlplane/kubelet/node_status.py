@@ -16,6 +16,7 @@ from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.machine import Machine, node_machine_id
 
 KUBELET_VERSION = "v1.32.4"
+LIMITS_CONDITION = "ResourceLimitsUnenforced"
 READY, NOT_READY = "kubelet is posting ready status", "container runtime network not ready: "
 HEARTBEAT_FIELDS = ("lastHeartbeatTime",)
 
@@ -137,7 +138,10 @@ def _conditions(given: NodeInput, standing: Sequence[Mapping[str, Any]]) -> list
         ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ("Ready", "True" if ready else "False", "KubeletReady" if ready else "KubeletNotReady", message),
     )
-    own = {kind for kind, *_ in wanted}
+    problem = given.config.limits_problem
+    if problem:
+        wanted = ((LIMITS_CONDITION, "True", "NoControlGroups", problem), *wanted)
+    own = {LIMITS_CONDITION, *(kind for kind, *_ in wanted)}
     before = {condition["type"]: condition for condition in standing}
     foreign = [dict(condition) for condition in standing if condition["type"] not in own]
     return [*foreign, *(_condition(entry, before.get(entry[0]), given.now) for entry in wanted)]

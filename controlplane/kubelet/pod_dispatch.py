@@ -6,11 +6,14 @@ configuration and ended like one that was deleted by force.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
+from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.client.backoff import RECONNECT
 from podnet.controlplane.kubelet import pod_spec
-from podnet.controlplane.kubelet.admission import admit_pod
+from podnet.controlplane.kubelet.admission import Rejection, admit_pod
 from podnet.controlplane.kubelet.pod_ending import GONE_GRACE_S, Ending
 from podnet.controlplane.kubelet.pod_worker import PodWorker
 from podnet.controlplane.kubelet.runtime_state import PodRuntimeState
@@ -19,12 +22,23 @@ from podnet.controlplane.kubelet.worker_context import WorkerContext
 
 
 class PodDispatch:
-    """See the module. `node` gives the node object that admission looks at."""
+    """See the module. `node` gives the node object that admission looks at, as last seen; `read_node` asks for it anew.
 
-    def __init__(self, context: WorkerContext, node: Callable[[], Object | None]) -> None:
+    The scheduler may know a label or the end of a taint before this node does: what the last seen node refuses is
+    refused only if the newest one refuses it too. Until then its worker waits.
+    """
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        node: Callable[[], Object | None],
+        read_node: Callable[[], Awaitable[Object]],
+    ) -> None:
         self._context = context
         self._node = node
+        self._read_node = read_node
         self._workers: dict[str, PodWorker] = {}
+        self._doubtful: set[str] = set()
 
     @property
     def pods(self) -> list[Object]:
@@ -39,6 +53,16 @@ class PodDispatch:
             if pod_spec.name_of(worker.pod) == name and pod_spec.namespace_of(worker.pod) == namespace
         ]
         return min(found, key=lambda worker: worker.ending is not None) if found else None
+
+    def has(self, namespace: str, name: str) -> bool:
+        """Whether a pod of this name is here, be it ending."""
+        return self.find(namespace, name) is not None
+
+    def end_static(self, pod: Object) -> None:
+        """The file of a static pod is gone: it ends with the time that its spec gives it."""
+        worker = self._workers.get(pod_spec.uid(pod))
+        if worker is not None:
+            worker.end(Ending(pod_spec.grace_period_s(pod), vanished=True))
 
     def on_pod(self, _key: str, old: Object | None, new: Object | None) -> None:
         """The informer's handler."""
@@ -95,11 +119,33 @@ class PodDispatch:
         known = bool((pod.get("status") or {}).get("startTime")) or uid in context.cache.uids
         if known or node is None:
             return  # it was admitted in another life of this agent
-        others = [w.pod for other, w in self._workers.items() if other != uid and w.ending is None]
-        rejection = admit_pod(pod, node, others)
-        if rejection is not None:
-            context.recorder.event(pod, "Warning", rejection.reason, rejection.message.partition(": ")[2])
-            worker.end(Ending(0, rejection.reason, rejection.message, failed=True))
+        if self._rejection(worker, node) is not None:
+            self._doubtful.add(uid)
+
+    def _rejection(self, worker: PodWorker, node: Object) -> Rejection | None:
+        others = [
+            other.pod
+            for uid, other in self._workers.items()
+            if other is not worker and other.ending is None and uid not in self._doubtful
+        ]
+        return admit_pod(worker.pod, node, others)
+
+    async def _judge(self, worker: PodWorker) -> None:
+        """Let a doubtful pod in, or have it end."""
+        failures = 0
+        while worker.ending is None:
+            try:
+                node = await self._read_node()
+            except StatusError:
+                await asyncio.sleep(RECONNECT.delay_s(failures))
+                failures += 1
+                continue
+            rejection = self._rejection(worker, node)
+            if rejection is not None:
+                message = rejection.message.partition(": ")[2]
+                self._context.recorder.event(worker.pod, "Warning", rejection.reason, message)
+                worker.end(Ending(0, rejection.reason, rejection.message, failed=True))
+            return
 
     def _launch(self, pod: Object) -> PodWorker:
         worker = self._workers[pod_spec.uid(pod)] = PodWorker(self._context, pod)
@@ -108,6 +154,11 @@ class PodDispatch:
 
     async def _run(self, worker: PodWorker) -> None:
         try:
+            if worker.uid in self._doubtful:
+                try:
+                    await self._judge(worker)
+                finally:
+                    self._doubtful.discard(worker.uid)
             await worker.run()
         finally:
             self._workers.pop(worker.uid, None)

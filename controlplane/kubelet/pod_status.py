@@ -66,6 +66,9 @@ def render_status(given: StatusInput) -> dict[str, Any]:
         status["podIPs"] = [{"ip": ip} for ip in ips]
     status["startTime"] = standing.get("startTime") or given.start_time or rfc3339(given.now_ns)
     lists = {"initContainerStatuses": init, "containerStatuses": main, "ephemeralContainerStatuses": ephemeral}
+    if given.ended and phase == "Failed" and not given.state.sandboxes:
+        # A pod that was refused has no containers, and none is being created.
+        lists = {key: value for key, value in lists.items() if standing.get(key)}
     status |= {key: value for key, value in lists.items() if value}
     status["qosClass"] = standing.get("qosClass") or qos_class(pod)
     return status

@@ -19,6 +19,7 @@ from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.backoff import Backoff
 from podnet.controlplane.client.types import Client
 from podnet.controlplane.kubelet.pod_status import merge_status
+from podnet.controlplane.kubelet.static_manifest import is_static
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class StatusWriter:
         self._client = client
         self._spawn = spawn
         self._slots: dict[str, _Slot] = {}
+        self.mirror_of: Callable[[Object], Object | None] = lambda _pod: None
+        """Where the status of a static pod is written; None while nothing in the API stands for it."""
 
     def observe(self, pod: Object) -> None:
         """The newest known version of a pod, from the watch."""
@@ -70,6 +73,13 @@ class StatusWriter:
         if slot is None or _version(slot.base) <= _version(pod):
             return pod
         return {**pod, "status": slot.base.get("status") or {}}
+
+    def rewrite(self, uid: str) -> None:
+        """What stands for a static pod in the API is new: it has no status yet."""
+        slot = self._slots.get(uid)
+        if slot is not None and slot.wanted is not None:
+            slot.base = {**slot.base, "status": {}}
+            self.put(slot.base, slot.wanted)
 
     async def wait_written(self, uid: str) -> None:
         """Wait until the last `put` of this pod is in the API (or the pod is gone)."""
@@ -106,6 +116,8 @@ class StatusWriter:
     async def _write_once(self, uid: str, slot: _Slot) -> bool:
         """One try; False when it has to be tried again."""
         base = slot.base
+        if is_static(base):
+            return await self._write_mirror(slot)
         body = {**base, "status": merge_status(base.get("status") or {}, slot.wanted or {})}
         metadata = base["metadata"]
         try:
@@ -117,6 +129,28 @@ class StatusWriter:
             if not error.is_conflict:
                 raise
             return await self._read_again(uid, slot, metadata["namespace"], metadata["name"])
+        return True
+
+    async def _write_mirror(self, slot: _Slot) -> bool:
+        """One try for a static pod: over its mirror, whose version is not ours to know."""
+        mirror = self.mirror_of(slot.base)
+        if mirror is None:
+            return False
+        status = merge_status(mirror.get("status") or {}, slot.wanted or {})
+        try:
+            written = await self._client.patch(
+                PODS,
+                mirror["metadata"]["name"],
+                mirror["metadata"]["namespace"],
+                {"metadata": {"uid": mirror["metadata"]["uid"]}, "status": status},
+                subresource="status",
+            )
+        except StatusError as error:
+            if error.is_not_found or error.is_conflict:
+                return False  # deleted, or another one by now
+            raise
+        metadata = {**slot.base["metadata"], "resourceVersion": written["metadata"]["resourceVersion"]}
+        slot.base = {**slot.base, "metadata": metadata, "status": written.get("status") or {}}
         return True
 
     async def _read_again(self, uid: str, slot: _Slot, namespace: str, name: str) -> bool:

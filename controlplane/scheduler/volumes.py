@@ -8,7 +8,7 @@ Source: kubernetes pkg/scheduler/framework/plugins/{volumebinding,volumerestrict
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podnet.controlplane.api import meta
@@ -50,6 +50,15 @@ class VolumeSnapshot:
 
 
 NO_VOLUMES = VolumeSnapshot()
+
+
+def volume_snapshot(claims: Iterable[Object], volumes: Iterable[Object], classes: Iterable[Object]) -> VolumeSnapshot:
+    """The storage of a cluster, for a decision outside the scheduler's own process (`explain`)."""
+    return VolumeSnapshot(_by_key(claims), _by_key(volumes), _by_key(classes))
+
+
+def _by_key(objects: Iterable[Object]) -> dict[str, Object]:
+    return {meta.key(obj): obj for obj in objects}
 
 
 @dataclass(frozen=True, slots=True)

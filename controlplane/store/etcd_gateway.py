@@ -27,8 +27,11 @@ from podnet.controlplane.store.types import StoreClosedError, StoreUnavailableEr
 
 Message: TypeAlias = dict[str, Any]
 
-ATTEMPT_S = 3.0
-"""How long one member may take: longer than an election, shorter than etcd's own five seconds of waiting for one."""
+ATTEMPT_S = 2.0
+"""How long one member may take. A follower whose leader is lost holds a request for five seconds before it gives up: the
+election is over long before, and the next member knows the new leader."""
+CONNECT_S = 0.5
+"""How long until a member that does not even answer SYN is passed over: they are one switch away."""
 PATIENCE_S = 10.0
 PAUSE_S = 0.1
 STREAM_LINE_MAX = 64 << 20
@@ -107,7 +110,7 @@ class EtcdGateway:
         """
         # A member cut off from the others would keep a watch open and silent; asked so, it ends it instead.
         headers = {"Grpc-Metadata-hasleader": "true"}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._attempt_s)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         try:
             async with self._open().post(
                 self._url(path), data=orjson.dumps(body), headers=headers, timeout=timeout
@@ -133,7 +136,7 @@ class EtcdGateway:
             await self._session.close()
 
     async def _attempt(self, path: str, data: bytes) -> Message:
-        timeout = aiohttp.ClientTimeout(total=self._attempt_s)
+        timeout = aiohttp.ClientTimeout(total=self._attempt_s, sock_connect=CONNECT_S)
         async with self._open().post(self._url(path), data=io.BytesIO(data), timeout=timeout) as response:
             await _check(response)
             message: Message = orjson.loads(await response.read())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from podnet.dns.config import Setup, parse_duration
 from podnet.dns.handler import Handler, Plugin, Request, Response, Runtime
-from podnet.dns.message import rcode_name, type_name
+from podnet.dns.message import type_name
 
 log = logging.getLogger("plugin/errors")
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
@@ -53,8 +53,8 @@ class Errors(Plugin):
                     pattern.count += 1
                     return response
             log.error(
-                "%s %s %s: %s",
-                rcode_name(response.message.rcode),
+                "%d %s %s: %s",
+                response.message.rcode,
                 request.qname,
                 type_name(request.qtype),
                 response.error,

@@ -45,6 +45,7 @@ class Reload(Plugin):
         )
         version.values.clear()
         version.set(1, "sha512", self._digest)
+        log.info("Running configuration SHA512 = %s", self._digest)
         if self._corefile is None or self.interval_s == 0 or runtime.reload is None:
             return
         reload = runtime.reload

@@ -64,7 +64,7 @@ class Template:
     authority: tuple[str, ...] = ()
     rcode: int = 0
     fallthrough: Fallthrough | None = None
-    extended_error: bytes = b""  # an EDE option (RFC 8914)
+    extended_error: bytes = b""  # code and reason of an extended DNS error (RFC 8914)
 
     @property
     def by_client(self) -> bool:

@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
-from podnet.lab import Check, CheckResult, LabSession, Sighting, run_checks
-from podnet.lab.checks import CheckFailed, exit_code
-from podnet.lab.session import to_json
-from podnet.launch import ClusterError
-from podnet.topology.spec import default_cluster_spec
+from podnet.lab import Check, Lesson, Sighting
+from podnet.lab.checks import CheckFailed
+from podnet.lab.lesson import console
+from podnet.lab.tour import main
 
-HERE = Path(__file__).resolve().parent
 POINTS = (
     "pod/alice",
     "node/worker-1:cni0",
@@ -43,37 +34,28 @@ ROLES = {
     "node/worker-2:cni0": "its bridge",
     "pod/bob": "eth0 of the receiver",
 }
-console = Console(highlight=False, soft_wrap=True)
 
 
-class Lab:
-    """The steps; each prints what it did."""
+class PodToPod(Lesson):
+    """Two pods on two nodes."""
 
-    def __init__(self, session: LabSession, pcap: Path) -> None:
-        self.session = session
-        self.pcap = pcap
-        self.phases: list[tuple[str, float]] = []
-        self.sightings: list[Sighting] = []
-        self.addresses: dict[str, str] = {}
+    title = "Lab 01: pod to pod"
+    summary = "two pods on two nodes, and every hop between them"
 
-    @contextmanager
-    def phase(self, title: str) -> Iterator[None]:
-        console.print(f"\n[bold]{title}[/]")
-        began = time.monotonic()
-        yield
-        self.phases.append((title, time.monotonic() - began))
-
-    def apply(self) -> None:
+    def prepare(self) -> None:
         with self.phase("Apply two pods and a Deployment"):
-            how = "kubectl apply -f manifests/" if self.session.kubectl_path else "podnet apply -f manifests/"
-            console.print(f"$ {how}", style="dim")
-            console.print(escape(self.session.apply(HERE / "manifests").rstrip()))
+            self.apply(self.folder() / "manifests")
             for kind, name in (("pod", "alice"), ("pod", "bob"), ("deployment", "web")):
                 self.session.wait_ready(kind, name)
+            self.addresses: dict[str, str] = {}
             for pod in self.session.list("pods"):
                 name, address = pod["metadata"]["name"], pod["status"]["podIP"]
                 self.addresses[name] = address
                 console.print(f"  {name:<24} {address:<14} on {pod['spec']['nodeName']}")
+
+    def walk(self) -> None:
+        self.ping_and_capture()
+        self.curl()
 
     def ping_and_capture(self) -> None:
         with self.phase("Ping bob from alice, and capture at eight points at once"):
@@ -118,7 +100,7 @@ class Lab:
 
     # --- checks -------------------------------------------------------------------------------------------------
 
-    def checks(self) -> list[Check]:
+    def walk_checks(self) -> list[Check]:
         return [
             Check("every pod's address is in its node's pod CIDR", self.check_pod_cidrs),
             Check("alice reaches bob", self.check_ping),
@@ -215,6 +197,57 @@ class Lab:
             raise CheckFailed(f"bob sees {self.seen_by_bob}", "a masquerade rule on worker-1: nft list ruleset")
         return self.seen_by_bob
 
+    # --- exercises ----------------------------------------------------------------------------------------------
+
+    def solve(self) -> None:
+        with self.phase("The exercises, solved"):
+            # Neither the node nor the network of a pod can be changed while it lives.
+            for name in ("carol", "dave"):
+                self.kubectl("delete", "pod", name, "--ignore-not-found", "--now")
+            self.apply(self.folder() / "solution")
+            for name in ("carol", "dave"):
+                self.session.wait_ready("pod", name)
+
+    def exercise_checks(self) -> list[Check]:
+        return [
+            Check("exercise 1: bob sees carol by an address of her own", self.check_carol),
+            Check("exercise 2: dave runs, on another node than alice", self.check_dave),
+            Check(
+                "exercise 2: two routers are between dave and alice",
+                self.check_dave_ttl,
+                needs=("exercise 2: dave runs, on another node than alice",),
+            ),
+        ]
+
+    def check_carol(self) -> str:
+        pod = self.session.get("pod", "carol")
+        node = self.session.get("node", pod["spec"].get("nodeName") or "worker-1")
+        address = pod["status"].get("podIP", "")
+        if not address or ip_address(address) not in ip_network(node["spec"]["podCIDR"]):
+            raise CheckFailed(
+                f"carol has {address or 'no address'}; pods of {node['metadata']['name']} have {node['spec']['podCIDR']}",
+                "podnet exec pod/carol -- ip -br addr: whose interfaces are these?",
+            )
+        seen = self.session.curl("pod/carol", f"http://{self.session.pod_ip('bob')}:8080/clientip").stdout.strip()
+        if seen.rpartition(":")[0] != address:
+            raise CheckFailed(f"bob sees {seen or 'nobody'}, carol has {address}", "podnet capture pod/bob")
+        return seen
+
+    def check_dave(self) -> str:
+        pod = self.session.get("pod", "dave")
+        if pod["status"]["phase"] != "Running":
+            why = [c.get("message", "") for c in pod["status"].get("conditions", ()) if c["status"] == "False"]
+            raise CheckFailed(f"{pod['status']['phase']}: {(why or ['?'])[0]}", "kubectl describe pod dave")
+        if pod["spec"]["nodeName"] == self.session.get("pod", "alice")["spec"]["nodeName"]:
+            raise CheckFailed(f"both are on {pod['spec']['nodeName']}", "nodeSelector, nodeName, kubectl get nodes")
+        return f"on {pod['spec']['nodeName']}"
+
+    def check_dave_ttl(self) -> str:
+        ping = self.session.ping("pod/dave", self.session.pod_ip("alice"))
+        if ping.ttl != 62 or ping.received != ping.sent:
+            raise CheckFailed(f"{ping.received} of {ping.sent} replies, ttl {ping.ttl}", "ip route in pod/dave")
+        return f"ttl {ping.ttl}"
+
 
 def first_request(sightings: list[Sighting]) -> list[Sighting]:
     """The sightings of the first echo request, one a point, in order of time."""
@@ -228,60 +261,5 @@ def first_request(sightings: list[Sighting]) -> list[Sighting]:
     return list(seen.values())
 
 
-def show_result(result: CheckResult) -> None:
-    mark = {"pass": "[green]pass[/]", "fail": "[red]FAIL[/]", "skip": "[yellow]skip[/]"}[result.status]
-    console.print(f"  {mark}  {escape(result.name)}  [dim]{escape(result.seen)}[/]")
-    if result.look_at:
-        console.print(f"        look at: {escape(result.look_at)}")
-
-
-def show_boot(event: dict[str, object]) -> None:
-    console.print(f"  {event['phase']:<16} {event['seconds']:6.2f} s  [dim]{event.get('detail', '')}[/]")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end")
-    parser.add_argument("--name", default=f"lab-01-{os.getpid()}", help="name of the cluster")
-    parser.add_argument("-w", "--write", type=Path, default=Path("lab-01.pcapng"), help="where the capture goes")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON at the end")
-    options = parser.parse_args()
-    console.print("[bold]Lab 01: pod to pod[/]  two pods on two nodes, and every hop between them")
-    console.print("\n[bold]Boot[/]")
-    session = LabSession(default_cluster_spec(options.name, workers=2), keep=options.keep, on_progress=show_boot)
-    if session.kubectl_path is None:
-        console.print("[yellow]kubectl is not on PATH:[/] podnet's small client applies the manifests instead.")
-        console.print("  get it: https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/", style="dim")
-    try:
-        with session:
-            return run_lab(Lab(session, options.write), as_json=options.json)
-    except ClusterError as err:
-        console.print(f"[bold red]podnet:[/] {escape(str(err))}" + (f"\n  fix: {escape(err.fix)}" if err.fix else ""))
-        return 1
-
-
-def run_lab(lab: Lab, *, as_json: bool) -> int:
-    lab.phases.append(("Boot", lab.session.seconds_to_boot))
-    lab.apply()
-    lab.ping_and_capture()
-    lab.curl()
-    console.print("\n[bold]Checks[/]")
-    results = run_checks(lab.checks(), show_result)
-    console.print("\n[bold]Where the time went[/]")
-    for title, seconds in lab.phases:
-        console.print(f"  {seconds:6.2f} s  {title}")
-    if as_json:
-        print(to_json({"checks": [vars_of(r) for r in results], "phases": dict(lab.phases)}))
-    passed = sum(result.status == "pass" for result in results)
-    console.print(f"\n{passed} of {len(results)} checks passed")
-    if lab.session.keep:
-        console.print(f"The cluster stays up: podnet status --cluster {lab.session.spec.name}")
-    return exit_code(results)
-
-
-def vars_of(result: CheckResult) -> dict[str, str]:
-    return {"name": result.name, "status": result.status, "seen": result.seen, "lookAt": result.look_at}
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PodToPod))

@@ -8,7 +8,7 @@ import typer
 
 from podnet import __version__
 from podnet.capture.filters import FilterError
-from podnet.cli import bench, clusters, etcd, inspect, objects, proxy, run
+from podnet.cli import bench, clusters, conntrack, etcd, inspect, lab, node, objects, proxy, run
 from podnet.cli.output import fail
 from podnet.interrupts import Interrupted
 from podnet.launch import ClusterError
@@ -41,10 +41,13 @@ def _root(
 clusters.register(app)
 run.register(app)
 inspect.register(app)
+conntrack.register(app)
 objects.register(app)
 bench.register(app)
 etcd.register(app)
+lab.register(app)
 proxy.register(app)
+node.register(app)
 
 
 def main() -> None:

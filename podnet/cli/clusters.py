@@ -17,6 +17,8 @@ from podnet.directories import cluster_directories, known_clusters
 from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec, default_cluster_spec, load_cluster_spec
 
+_HOST_ROLES = {"client": "outside host", "internet": "the internet"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this module."""
@@ -29,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A cluster.yaml; without it, the default.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A cluster.yaml; without it, as last time, else the default.")
+    ] = None,
     nodes: Annotated[int | None, typer.Option(help="Number of workers of the default cluster.", min=0, max=250)] = None,
     internet: Annotated[bool, typer.Option("--internet", help="Add an outside host with names and a page.")] = False,
     cluster: Annotated[str, typer.Option("--cluster", "-c", envvar="PODNET_CLUSTER", help="Name.")] = "",
@@ -72,6 +76,10 @@ def _spec(file: Path | None, nodes: int | None, cluster: str, *, internet: bool)
         fail("--file and --nodes exclude each other", "give the nodes in the file", code=2)
     if file is not None and internet:
         fail("--file and --internet exclude each other", "give a host the role internet in the file", code=2)
+    if file is None and nodes is None and not internet:
+        stored = ClusterPaths(cluster_directories(cluster or DEFAULT_CLUSTER).state).spec_file
+        if stored.exists():  # it has been up before: the same again, with the nodes that came and went
+            file = stored
     if file is None:
         return default_cluster_spec(
             cluster or DEFAULT_CLUSTER, workers=2 if nodes is None else nodes, internet=internet
@@ -142,7 +150,7 @@ def status(cluster: Cluster = DEFAULT_CLUSTER, output: Output = Format.TEXT) -> 
     )
     stdout.print()
     rows = [(n["name"], n["role"], n["ip"], n["pid"]) for n in answer["nodes"]]
-    rows += [(h["name"], "outside host", h["ip"], h["pid"]) for h in answer["hosts"]]
+    rows += [(h["name"], _HOST_ROLES[h["role"]], h["ip"], h["pid"]) for h in answer["hosts"]]
     print_table(["machine", "role", "address", "pid"], rows)
 
 

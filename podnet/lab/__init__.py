@@ -1,7 +1,8 @@
 """What labs are made of: a session (a cluster of its own, programs inside it, captures) and checks that say why."""
 
 from podnet.lab.checks import Check, CheckResult, run_checks
+from podnet.lab.lesson import Lesson
 from podnet.lab.packets import Sighting, decode_capture
 from podnet.lab.session import LabSession, ProgramResult
 
-__all__ = ["Check", "CheckResult", "LabSession", "ProgramResult", "Sighting", "decode_capture", "run_checks"]
+__all__ = ["Check", "CheckResult", "LabSession", "Lesson", "ProgramResult", "Sighting", "decode_capture", "run_checks"]

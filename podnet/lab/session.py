@@ -65,9 +65,16 @@ class LabSession:
     """`with LabSession(spec) as lab:` boots, and takes everything down at the end (unless `keep`)."""
 
     def __init__(
-        self, spec: ClusterSpec, *, keep: bool = False, on_progress: Callable[[dict[str, Any]], None] | None = None
+        self,
+        spec: ClusterSpec,
+        *,
+        keep: bool = False,
+        attach: bool = False,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
+        """`attach`: use the cluster of this name that runs already, and leave it running."""
         self.spec = spec
+        self.attach = attach
         self.keep = keep
         self.directories: ClusterDirectories = cluster_directories(spec.name)
         self.paths = ClusterPaths(self.directories.state)
@@ -79,11 +86,14 @@ class LabSession:
             self.kubectl_path = None
 
     def __enter__(self) -> Self:
+        if self.attach:
+            launch.ask(self.directories, {"verb": "status"})
+            return self
         self.seconds_to_boot = launch.up(self.spec, self._on_progress).seconds
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if not self.keep:
+        if not self.keep and not self.attach:
             launch.down(self.spec.name, purge=True)
 
     # --- objects ------------------------------------------------------------------------------------------------

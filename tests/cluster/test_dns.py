@@ -297,14 +297,11 @@ def test_a_new_service_has_its_name_at_once(world, client):
     assert time.monotonic() - began < 5
 
 
-def test_one_dead_server_of_two_costs_no_lookup(world):
-    """As a resolver asks: two tries, two seconds each."""
-    pods = world.cluster.kubectl_json("-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-dns")["items"]
+def lookups_meanwhile(world, command, seconds, act):
+    """(lookups, failures) of a command asked over and over on every node, while something happens."""
     script = (
-        "n=0; bad=0; end=$(( $(date +%s) + 8 ));"
-        "while [ $(date +%s) -lt $end ]; do n=$((n+1));"
-        f" dig +short +tries=2 +time=2 {full(world, 'test-service-2')} | grep -q '^10\\.' || bad=$((bad+1)); done;"
-        "echo $n $bad"
+        f"n=0; bad=0; end=$(( $(date +%s) + {seconds} )); echo asking;"
+        f"while [ $(date +%s) -lt $end ]; do n=$((n+1)); {command} || bad=$((bad+1)); done; echo $n $bad"
     )
     asking = [
         subprocess.Popen(
@@ -315,9 +312,42 @@ def test_one_dead_server_of_two_costs_no_lookup(world):
         )
         for node in NODES
     ]
-    time.sleep(1.5)
-    victim = pods[0]["metadata"]["name"]
-    world.cluster.kubectl("-n", "kube-system", "delete", "pod", victim, "--grace-period=0", "--force")
-    results = [[*map(int, process.communicate(timeout=60)[0].split())] for process in asking]
+    assert [process.stdout.readline() for process in asking] == ["asking\n"] * len(NODES)
+    act()
+    return [[*map(int, process.communicate(timeout=60)[0].split())] for process in asking]
+
+
+def servers(world):
+    return world.cluster.kubectl_json("-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-dns")["items"]
+
+
+def test_one_dead_server_of_two_costs_no_lookup(world):
+    """As a resolver asks: two tries, two seconds each."""
+    victim = servers(world)[0]["metadata"]["name"]
+    results = lookups_meanwhile(
+        world,
+        f"dig +short +tries=2 +time=2 {full(world, 'test-service-2')} | grep -q '^10\\.'",
+        5,
+        lambda: world.cluster.kubectl("-n", "kube-system", "delete", "pod", victim, "--grace-period=0", "--force"),
+    )
     assert all(count > 20 and bad == 0 for count, bad in results), results
+    world.cluster.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+
+
+def restarts(world):
+    return sum(pod["status"]["containerStatuses"][0]["restartCount"] for pod in servers(world))
+
+
+def test_a_killed_server_process_costs_no_lookup(world):
+    """The pod stays and its container starts again; until then there is nobody behind one of two endpoints. glibc's turn."""
+    before = restarts(world)
+
+    def kill():
+        rows = [line.split() for line in world.cluster.exec("switch/s1", "ps", "axo", "pid,comm").stdout.split("\n")]
+        pid = next(row[0] for row in rows if row[1:] == ["coredns"])
+        world.cluster.exec("switch/s1", "kill", "-9", pid)
+
+    results = lookups_meanwhile(world, "getent ahostsv4 test-service-2 >/dev/null", 4, kill)
+    assert all(count > 20 and bad == 0 for count, bad in results), results
+    world.cluster.wait(lambda: restarts(world) > before, "the restart", 30)
     world.cluster.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")

@@ -45,6 +45,8 @@ CLUSTER_SEARCH = ("resolve.svc.cluster.local", "svc.cluster.local", "cluster.loc
 # Name, the pod's spec, and what its resolv.conf says: name servers, searches, options.
 PODS = {
     "cluster-first": ({}, (KUBE_DNS,), CLUSTER_SEARCH, ("ndots:5",)),
+    "on-worker-2": ({"nodeName": "worker-2"}, (KUBE_DNS,), CLUSTER_SEARCH, ("ndots:5",)),
+    "on-control-plane": ({"nodeName": "control-plane"}, (KUBE_DNS,), CLUSTER_SEARCH, ("ndots:5",)),
     "default": ({"dnsPolicy": "Default"}, (INTERNET,), ("dc1.example.net",), ()),
     "host-cluster-first": ({"hostNetwork": True}, (INTERNET,), ("dc1.example.net",), ()),
     "host-with": (
@@ -211,16 +213,23 @@ def test_forwarded_names_of_every_kind(outside):
     assert "tc" in outside.dig("+ignore", "+noedns", "big.example.com.").split("flags:")[1].split(";")[0]
 
 
+@pytest.mark.parametrize("pod", ["cluster-first", "on-worker-2", "on-control-plane", "default", "host-with"])
+def test_from_every_node_and_by_every_policy(outside, pod):
+    assert outside.run(pod, "getent", "ahostsv4", "www.example.com").split()[0] == INTERNET
+    assert outside.dig("+short", "blog.example.com.", pod=pod).split() == ["www.example.com.", INTERNET]
+    assert outside.dig("+short", "+tcp", "www.example.com.", pod=pod).split() == [INTERNET]
+    page = outside.run(pod, "wget", "-qO-", "http://www.example.com/")
+    node = outside.cluster.kubectl_json("-n", outside.namespace, "get", "pod", pod)["status"]["hostIP"]
+    assert f"You are {node}:" in page
+
+
 def test_a_slow_name_takes_its_time(outside):
     began = time.monotonic()
     assert "192.0.2.53" in outside.dig("+short", "slow.example.com.")
     assert time.monotonic() - began >= 1
 
 
-def test_the_page_sees_the_node(outside):
-    """What leaves the cluster is masqueraded; a client outside is not."""
-    page = outside.run("cluster-first", "wget", "-qO-", "http://www.example.com/")
-    assert "You are 192.168.100.11:" in page
+def test_a_client_outside_is_not_masqueraded(outside):
     page = outside.cluster.exec("host/client", "curl", "-s", "http://www.example.com/").stdout
     assert "You are 192.168.100.200:" in page
 

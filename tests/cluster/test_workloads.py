@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
-
 TEMPLATE = """
   selector: {{matchLabels: {{app: {name}}}}}
   template:

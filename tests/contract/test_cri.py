@@ -255,9 +255,20 @@ async def test_stop_asks_politely_first(runtime: RuntimeService, tmp_path: Path)
     await runtime.stop_container(container_id, 20)
 
 
+async def test_stop_reaches_a_program_that_is_still_starting(runtime: RuntimeService, tmp_path: Path) -> None:
+    # PID 1 has no handler yet when it is asked to stop; what the kernel drops until then must not be lost.
+    container_id = await started(runtime, tmp_path, "sh", "-c", "sleep 1; trap 'exit 7' TERM; sleep 2; sleep 30")
+    await runtime.stop_container(container_id, 20)
+    status = await runtime.container_status(container_id)
+    assert (status.state, status.exit_code) in {(ContainerState.EXITED, 7), (ContainerState.EXITED, 143)}
+
+
 async def test_stop_kills_what_does_not_listen(runtime: RuntimeService, tmp_path: Path) -> None:
-    container_id = await started(runtime, tmp_path, "sh", "-c", "trap '' TERM; sleep 1000")
-    await asyncio.sleep(0.3)  # the trap has to be set before the signal comes
+    container_id = await started(runtime, tmp_path, "sh", "-c", "trap '' TERM; echo set; sleep 1000")
+    log = tmp_path / "pod-logs" / "app" / "0.log"
+    async with asyncio.timeout(20):
+        while not (log.exists() and log_entries(log)):  # the trap has to be set before the signal comes
+            await asyncio.sleep(0.01)
     await runtime.stop_container(container_id, 0.5)
     status = await runtime.container_status(container_id)
     assert (status.state, status.exit_code, status.signal) == (ContainerState.EXITED, 137, 9)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from podnet.topology.cgroups import group_name, make_cluster_cgroups, remove_groups
 from podnet.topology.doctor.report import Probes
 from podnet.topology.kernel import AddBridge, AddVeth, AddVxlan, KernelError, LimitRate, SetLink
 from podnet.topology.linux import LinuxKernel
@@ -69,6 +70,8 @@ def probe() -> Probes:
     if not Path("/sys/module/openvswitch").exists():
         failed["openvswitch"] = "the module is not loaded"
     userns = in_child(_try_user_namespace)
+    cgroups = make_cluster_cgroups(group_name("doctor", str(os.getpid())))
+    remove_groups(directory.path for directory in cgroups.directories)
     return Probes(
         python=sys.version_info[:3],
         root=os.geteuid() == 0,
@@ -78,6 +81,8 @@ def probe() -> Probes:
         packages=frozenset(name for name in ("os_ken",) if importlib.util.find_spec(name)),
         sysctls={key: value for key in _SYSCTLS if (value := _read_sysctl(key)) is not None},
         failed=failed,
+        limits=cgroups.controllers,
+        limits_problem=cgroups.problem,
         userns_error=userns.get("userns", ""),
         kernel=f"Linux {os.uname().release}",
     )

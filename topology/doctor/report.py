@@ -42,7 +42,7 @@ class Probes:
     """What was seen.
 
     `programs` maps names to paths, `failed` the kernel features that did not work to the reason; `userns_error` is why
-    an ordinary user cannot have a user namespace, empty where it can.
+    an ordinary user cannot have a user namespace, empty where it can; `limits` what control groups can limit here.
     """
 
     python: tuple[int, int, int]
@@ -55,6 +55,8 @@ class Probes:
     failed: Mapping[str, str] = field(default_factory=dict)
     userns_error: str = ""
     kernel: str = ""
+    limits: tuple[str, ...] = ("memory", "cpu")
+    limits_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def report(probes: Probes) -> list[Finding]:
         _nft,
         _kubectl,
         _os_ken,
+        _limits,
         _features,
     ]
     findings: list[Finding] = []
@@ -223,6 +226,18 @@ def _os_ken(probes: Probes) -> Finding:
     return Finding(
         "os-ken", "warn", "not installed", "`kind: openflow` switches cannot start", "pip install 'podnet[sdn]'"
     )
+
+
+def _limits(probes: Probes) -> Finding:
+    name = "control groups"
+    if not probes.limits_problem:
+        return Finding(name, "ok", f"{' and '.join(probes.limits)} limits of containers are enforced")
+    fix = (
+        "use a machine with cgroup version 2 mounted read-write at /sys/fs/cgroup"
+        if probes.root
+        else "run podnet in a scope of your own: systemd-run --user --scope -p Delegate=yes podnet up; or run it as root"
+    )
+    return Finding(name, "warn", probes.limits_problem, "resources.limits of containers are not enforced", fix)
 
 
 def _features(probes: Probes) -> list[Finding]:

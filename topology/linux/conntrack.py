@@ -22,17 +22,41 @@ from podnet.topology.linux.rtnetlink import RouteSocket
 NETLINK_NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102
 _NFGENMSG = struct.Struct("!BBH")
-_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID, _CTA_ZONE = 1, 2, 12, 18
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_PROTOINFO, _CTA_TIMEOUT = 1, 2, 3, 4, 7
+_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY, _CTA_ID, _CTA_ZONE = 9, 10, 12, 18
+_CTA_PROTOINFO_TCP, _CTA_PROTOINFO_TCP_STATE = 1, 1
+_CTA_COUNTERS_PACKETS, _CTA_COUNTERS_BYTES = 1, 2
+_IPS_SEEN_REPLY = 0x2
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _CTA_IP_V4_SRC, _CTA_IP_V4_DST = 1, 2
 _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
 
-UDP = 17
+TCP, UDP = 6, 17
+TCP_STATES = (
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSE",
+    "SYN_SENT2",
+)
+"""enum tcp_conntrack, in its order."""
+
+
+_NOWHERE = IPv4Address(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One tracked IPv4 connection: as the client sent it, and who answers."""
+    """One tracked IPv4 connection: as the client sent it, and who answers whom.
+
+    `state` is TCP's (ESTABLISHED, TIME_WAIT, …), else UNREPLIED or REPLIED. `packets` and `bytes` of both directions
+    are 0 where the namespace does not count (net.netfilter.nf_conntrack_acct).
+    """
 
     protocol: int
     source: IPv4Address
@@ -41,6 +65,12 @@ class Flow:
     destination_port: int
     reply_source: IPv4Address
     reply_source_port: int
+    reply_destination: IPv4Address = _NOWHERE
+    reply_destination_port: int = 0
+    state: str = ""
+    timeout_s: int = 0
+    packets: int = 0
+    bytes: int = 0
 
 
 def flows(netns: Netns) -> list[Flow]:
@@ -91,7 +121,28 @@ def parse_flow(attributes: dict[int, bytes]) -> Flow | None:
     if original is None or reply is None:
         return None
     protocol, source, source_port, destination, destination_port = original
-    return Flow(protocol, source, source_port, destination, destination_port, reply[1], reply[2])
+    counters = [nl.attributes(attributes.get(kind, b"")) for kind in (_CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY)]
+    return Flow(
+        protocol,
+        source,
+        source_port,
+        destination,
+        destination_port,
+        *reply[1:],
+        state=_state(attributes),
+        timeout_s=int.from_bytes(attributes.get(_CTA_TIMEOUT, b"")[:4], "big"),
+        packets=sum(int.from_bytes(each.get(_CTA_COUNTERS_PACKETS, b""), "big") for each in counters),
+        bytes=sum(int.from_bytes(each.get(_CTA_COUNTERS_BYTES, b""), "big") for each in counters),
+    )
+
+
+def _state(attributes: dict[int, bytes]) -> str:
+    tcp = nl.attributes(nl.attributes(attributes.get(_CTA_PROTOINFO, b"")).get(_CTA_PROTOINFO_TCP, b""))
+    if _CTA_PROTOINFO_TCP_STATE in tcp:
+        number = tcp[_CTA_PROTOINFO_TCP_STATE][0]
+        return TCP_STATES[number] if number < len(TCP_STATES) else str(number)
+    status = int.from_bytes(attributes.get(_CTA_STATUS, b"")[:4], "big")
+    return "REPLIED" if status & _IPS_SEEN_REPLY else "UNREPLIED"
 
 
 def _tuple(value: bytes) -> tuple[int, IPv4Address, int, IPv4Address, int] | None:

@@ -7,14 +7,17 @@ program there?) is found out by the start.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 
 from podnet.controlplane.kubelet.cri import ContainerConfig, Mount, RuntimeServiceError, SandboxConfig
 from podnet.controlplane.kubelet.images.catalogue import CatalogueEntry
 from podnet.controlplane.kubelet.images.layers import image_layers
+from podnet.controlplane.kubelet.runtime.cgroup import plan_cgroup
 from podnet.controlplane.kubelet.runtime.credentials import ALLOWED, capability_set
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles
 from podnet.controlplane.kubelet.runtime.spec import ContainerSpec, RootSpec, resolve_argv, resolve_env
+from podnet.topology.cgroups import CgroupDirectory
 
 
 def check_config(config: ContainerConfig) -> None:
@@ -38,6 +41,8 @@ def build_spec(
     entry: CatalogueEntry,
     layers: Path,
     hostname: str,
+    cgroups: Sequence[CgroupDirectory] = (),
+    cgroup_prefix: str = "",
 ) -> ContainerSpec:
     """Everything the shim needs."""
     own = files.container(container_id)
@@ -71,6 +76,7 @@ def build_spec(
         stdin_once=config.stdin_once,
         uid=config.run_as_user,
         gid=config.run_as_group,
+        groups=config.supplemental_groups,
         no_new_privs=config.no_new_privs,
         host_pid=sandbox.host_pid,
         share_pid=sandbox.share_process_namespace and not sandbox.host_pid,
@@ -79,4 +85,10 @@ def build_spec(
         termination_log=own.termination_log if config.termination_message_path else "",
         termination_path=config.termination_message_path,
         hostname=own.hostname,
+        cgroup=plan_cgroup(
+            cgroups,
+            f"{cgroup_prefix}{container_id[:16]}",
+            memory_bytes=config.memory_limit_bytes,
+            cpu_m=config.cpu_limit_m,
+        ),
     )

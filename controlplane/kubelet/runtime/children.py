@@ -18,7 +18,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from podnet.controlplane.kubelet.runtime import process, protocol
+from podnet.controlplane.kubelet.runtime import cgroup, process, protocol
 from podnet.controlplane.kubelet.runtime.crilog import LineSplitter, LogFile, format_time
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, read_json, write_json
 from podnet.controlplane.kubelet.runtime.processes import (
@@ -71,6 +71,7 @@ class Container:
             "cwd": self.spec["cwd"] or "/",
             "uid": self.spec["uid"],
             "gid": self.spec["gid"],
+            "groups": self.spec["groups"],
             "capabilities": self.spec["capabilities"],
         }
 
@@ -129,6 +130,9 @@ class Children:
         spec = read_json(files.spec)
         if not os.path.isdir(files.rootfs):
             os.mkdir(files.rootfs)
+        refusal = cgroup.make(spec.get("cgroup") or {})
+        if refusal:
+            return refusal
         near, far = _make_pipes(spec)
         report, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -144,6 +148,7 @@ class Children:
         started_at_ns = time.time_ns()
         if error:
             _end(pid)
+            cgroup.remove(spec.get("cgroup") or {})
             protocol.close_all([*near.values(), master])
             return error
         if spec["tty"]:
@@ -316,13 +321,18 @@ class Children:
         protocol.close_all([container.stdin])
         del self._containers[spec["id"]]
         code = exit_code(wait_status)
+        groups = spec.get("cgroup") or {}
+        reason = "Completed" if code == 0 else "Error"
+        if cgroup.oom_killed(groups):
+            reason = "OOMKilled"
+        cgroup.remove(groups)
         status = {
             "state": "CONTAINER_EXITED",
             "started_at_ns": container.started_at_ns,
             "finished_at_ns": finished_at_ns,
             "exit_code": code,
             "signal": os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0,
-            "reason": "Completed" if code == 0 else "Error",
+            "reason": reason,
             "message": self._termination_message(spec["id"]),
         }
         self._write_status(spec["id"], status)

@@ -9,6 +9,7 @@ Sources: capabilities(7), capset(2), containerd oci.WithDefaultUnixCaps; podnet 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterable
@@ -76,14 +77,20 @@ def forbid_new_privileges() -> None:
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl PR_SET_NO_NEW_PRIVS")
 
 
-def become(uid: int | None, gid: int | None, capabilities: frozenset[str]) -> None:
-    """Drop to this user and these capabilities for good. OSError when the kernel refuses."""
+def become(uid: int | None, gid: int | None, capabilities: frozenset[str], groups: tuple[int, ...] = ()) -> None:
+    """Drop to this user, its groups and these capabilities for good. OSError when the kernel refuses; only groups that
+    a user namespace does not have are left out, as nothing there belongs to them.
+    """
     for name, number in CAPABILITIES.items():
         if name not in capabilities:
             _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # EINVAL: a capability this kernel does not know
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    if groups:
+        with contextlib.suppress(OSError):
+            os.setgroups(groups)
     if uid or gid:
-        os.setgroups([])
+        if not groups:
+            os.setgroups([])
         os.setgid(gid or 0)
         os.setuid(uid or 0)
     if not uid:

@@ -37,6 +37,7 @@ class ContainerHandle:
     cwd: str = "/"
     uid: int | None = None
     gid: int | None = None
+    groups: tuple[int, ...] = ()
     capabilities: tuple[str, ...] = ()
     netns: str = ""
 
@@ -76,6 +77,7 @@ def _handle(node: str, record: dict[str, Any], entry: dict[str, Any]) -> Contain
         cwd=entry["cwd"],
         uid=entry["uid"],
         gid=entry["gid"],
+        groups=tuple(entry.get("groups") or ()),
         capabilities=tuple(entry["capabilities"]),
         netns=record["netns"],
     )
@@ -98,4 +100,4 @@ def enter_container(handle: ContainerHandle) -> None:
     os.chdir("/")
     with contextlib.suppress(OSError):  # its directory may be gone by now
         os.chdir(handle.cwd)
-    become(handle.uid, handle.gid, frozenset(handle.capabilities))
+    become(handle.uid, handle.gid, frozenset(handle.capabilities), handle.groups)

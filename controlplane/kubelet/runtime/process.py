@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podnet.controlplane.kubelet.images.programs import launch
-from podnet.controlplane.kubelet.runtime import protocol
+from podnet.controlplane.kubelet.runtime import cgroup, protocol
 from podnet.controlplane.kubelet.runtime.credentials import become, forbid_new_privileges
 from podnet.controlplane.kubelet.runtime.rootfs import RootError, enter_root
 from podnet.controlplane.kubelet.runtime.spec import decode_spec
@@ -69,6 +69,7 @@ def _become(
         _reset_signals()
         with contextlib.suppress(PermissionError):
             os.setsid()
+        cgroup.join(spec.cgroup)  # first: whatever it needs from here on is the container's
         if mnt_fd < 0:
             enter_root(spec)
         else:
@@ -77,7 +78,7 @@ def _become(
         _attach_streams(streams, report)
         _close_others(report)
         _working_directory(spec.cwd)
-        become(spec.uid, spec.gid, frozenset(spec.capabilities))
+        become(spec.uid, spec.gid, frozenset(spec.capabilities), spec.groups)
         if spec.no_new_privs:
             forbid_new_privileges()
         syscalls.set_parent_death_signal(signal.SIGKILL)

@@ -23,6 +23,17 @@ def is_alive(pid: int, start_time: int) -> bool:
     return pid > 0 and start_time > 0 and process_start_time(pid) == start_time
 
 
+def drops_signal(pid: int, number: int) -> bool:
+    """Whether the kernel would drop a signal to this process: it is PID 1 of its namespace and has no handler (yet).
+    Blocked is not awaited: a shell blocks everything while it forks. False when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+    except OSError:
+        return False
+    return fields.get("NSpid", "").split()[-1:] == ["1"] and not int(fields.get("SigCgt", "0"), 16) >> (number - 1) & 1
+
+
 def mount_namespace(pid: int) -> int:
     """The inode of a process's mount namespace; 0 when it has none any more."""
     try:

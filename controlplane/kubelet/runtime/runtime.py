@@ -38,10 +38,13 @@ from podnet.controlplane.kubelet.runtime.credentials import refused_user
 from podnet.controlplane.kubelet.runtime.execs import collect_exec, open_exec_streams
 from podnet.controlplane.kubelet.runtime.inventory import KnownContainer, KnownSandbox
 from podnet.controlplane.kubelet.runtime.layout import SandboxFiles, encode, write_json
+from podnet.controlplane.kubelet.runtime.processes import drops_signal
 from podnet.controlplane.kubelet.runtime.sandboxes import Sandboxes
 from podnet.controlplane.kubelet.runtime.shimclient import ShimError, ShimGoneError
 from podnet.controlplane.kubelet.runtime.spec import sandbox_hostname
+from podnet.controlplane.kubelet.runtime.stopping import wait_receptive
 from podnet.controlplane.kubelet.runtime.zygote import Zygote
+from podnet.topology.cgroups import CgroupDirectory, sweep
 from podnet.topology.linux import syscalls
 from podnet.topology.paths import NodePaths
 
@@ -80,12 +83,17 @@ class NetworkRuntime(Protocol):
 class PodRuntime:
     """RuntimeService with namespaces and real processes; one object a node."""
 
-    def __init__(self, paths: NodePaths, zygote: Zygote, cni: NetworkRuntime) -> None:
+    def __init__(
+        self, paths: NodePaths, zygote: Zygote, cni: NetworkRuntime, cgroups: Sequence[CgroupDirectory] = ()
+    ) -> None:
+        """`cgroups`: where containers' limits can be set, as this process sees it."""
         self._paths = paths
         self._zygote = zygote
         self._cni = cni
         self._sandboxes = Sandboxes(paths)
         self._layers: Path = layers.layers_directory(paths.state)
+        self._cgroups = cgroups
+        self._cgroup_prefix = f"{paths.state.name}_"
         self._opened = False
         self._id_map = Path("/proc/self/uid_map").read_text(encoding="ascii")
 
@@ -97,6 +105,7 @@ class PodRuntime:
         os.makedirs(self._paths.run, exist_ok=True)
         layers.write_layers(self._layers)
         self._sandboxes.recover()
+        self._sweep_cgroups()
 
     @property
     def _known(self) -> Sandboxes:
@@ -208,6 +217,7 @@ class PodRuntime:
                     "KillPodSandboxError", f'failed to destroy network for sandbox "{files.id}": {error}'
                 ) from error
             syscalls.delete_netns(files.netns_pin)
+        self._sweep_cgroups()
         shutil.rmtree(files.shm, ignore_errors=True)
         Path(files.socket).unlink(missing_ok=True)
 
@@ -260,7 +270,17 @@ class PodRuntime:
             os.uname().nodename if sandbox.status.config.host_network else sandbox_hostname(sandbox.status.config)
         )
         Path(files.hostname).write_text(f"{hostname}\n", encoding="utf-8")
-        spec = build_spec(sandbox.status.config, sandbox.files, container_id, config, entry, self._layers, hostname)
+        spec = build_spec(
+            sandbox.status.config,
+            sandbox.files,
+            container_id,
+            config,
+            entry,
+            self._layers,
+            hostname,
+            self._cgroups,
+            self._cgroup_prefix,
+        )
         if spec.termination_log:
             Path(files.termination_log).touch()
             os.chmod(files.termination_log, 0o666)
@@ -322,9 +342,13 @@ class PodRuntime:
             return
         if timeout_s > 0:
             stop_signal = catalogue.resolve(container.status.config.image).stop_signal
-            await self._kill(sandbox, container_id, stop_signal)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
+                    dropped = drops_signal(container.status.pid, stop_signal)
+                    await self._kill(sandbox, container_id, stop_signal)
+                    if dropped:
+                        await wait_receptive(container, stop_signal)
+                        await self._kill(sandbox, container_id, stop_signal)
                     await container.exited.wait()
                 return
         await self._kill(sandbox, container_id, 9)
@@ -346,6 +370,13 @@ class PodRuntime:
             sandbox, container = self._known.container(container_id)
             del sandbox.containers[container_id]
             shutil.rmtree(container.files.directory, ignore_errors=True)
+        if container.status.config.memory_limit_bytes or container.status.config.cpu_limit_m:
+            self._sweep_cgroups()
+
+    def _sweep_cgroups(self) -> None:
+        """Remove this node's groups in which nothing runs: of containers that ended with their shim."""
+        for directory in self._cgroups:
+            sweep(directory.path, self._cgroup_prefix)
 
     async def list_containers(self) -> list[ContainerStatus]:
         """As CRI."""

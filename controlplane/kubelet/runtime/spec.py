@@ -7,7 +7,7 @@ pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from podnet.controlplane.kubelet.cri import ContainerConfig, Mount, SandboxConfig
@@ -47,6 +47,7 @@ class ContainerSpec:
     stdin_once: bool = False
     uid: int | None = None
     gid: int | None = None
+    groups: tuple[int, ...] = ()
     host_pid: bool = False
     share_pid: bool = False
     stop_signal: int = 15
@@ -55,6 +56,7 @@ class ContainerSpec:
     termination_log: str = ""
     termination_path: str = ""
     hostname: str = ""
+    cgroup: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resolve_argv(config: ContainerConfig, entry: CatalogueEntry) -> tuple[str, ...]:

@@ -240,6 +240,8 @@ class KubeletServer:
             return dead[0]
         begun = [c for c in history if c.state is not ContainerState.CREATED]
         if not begun:
+            if worker.ending is not None and worker.ending.failed and not history:
+                raise bad_request(f'container "{name}" in pod "{pod_name}" is not available')
             reason = worker.waiting_reason(name)
             if reason in {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"}:
                 raise bad_request(

@@ -141,12 +141,18 @@ class Session:
                     self._close_stdin()
                 case StdinClosed():
                     await self._end_stdin()
-                case Resize(width, height) if self._tty and self._process.stdout >= 0:
-                    size = struct.pack("HHHH", height & 0xFFFF, width & 0xFFFF, 0, 0)
-                    with contextlib.suppress(OSError):
-                        fcntl.ioctl(self._process.stdout, termios.TIOCSWINSZ, size)
+                case Resize(width, height) if self._tty:
+                    self._resize(struct.pack("HHHH", height & 0xFFFF, width & 0xFFFF, 0, 0))
                 case _:
                     pass
+
+    def _resize(self, size: bytes) -> None:
+        """The terminal is behind both streams of an exec, and behind the input alone of an attach, whose output is a copy."""
+        for descriptor in (self._process.stdin, self._process.stdout):
+            if descriptor in self._open and os.isatty(descriptor):
+                with contextlib.suppress(OSError):
+                    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, size)
+                return
 
     async def _end_stdin(self) -> None:
         if self._stdin < 0:

@@ -46,7 +46,7 @@ def bound_volume(pod: Object, name: str, claim: Object | None, *, ephemeral: boo
     if claim is None:
         why = f'failed to fetch PVC from API server: persistentvolumeclaim "{name}" not found'
         raise ClaimError(f"error processing PVC {key}: {why}")
-    if meta.is_terminating(claim):
+    if meta.is_terminating(claim) and phase_of(pod) != "Running":  # a pod that has its data keeps it to its end
         raise ClaimError(f"error processing PVC {key}: PVC is being deleted")
     if ephemeral and not meta.is_controlled_by(claim, pod):
         why = f"PVC {key} was not created for pod {meta.key(pod)} (pod is not owner)"

@@ -28,7 +28,7 @@ def apply_fs_group(root: Path, group: int, policy: str, *, read_only: bool = Fal
                 _give(Path(directory, name), group, _READ_ONLY_BITS if read_only else _FILE_BITS)
         # The root last: it is the mark that everything below is done.
         for directory, _, _ in os.walk(root, topdown=False):
-            _give(Path(directory), group, _DIRECTORY_BITS)
+            _give(Path(directory), group, _DIRECTORY_BITS & ~stat.S_IWGRP if read_only else _DIRECTORY_BITS)
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.EINVAL}:  # EINVAL: the user namespace does not map the group
             raise

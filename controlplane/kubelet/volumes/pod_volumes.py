@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +59,7 @@ _PLUGINS = {
 _OF_CLAIMS = frozenset({"persistentVolumeClaim", "ephemeral"})
 _OF_NO_OBJECTS = _OF_CLAIMS | {"emptyDir", "hostPath"}
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
+GROUP_MAY_READ = 0o040
 REFRESH_SHARE = 0.8
 """A token is replaced when this much of its life has passed, as upstream's token manager does."""
 
@@ -96,6 +97,7 @@ class PodVolumes:
         self._uid = uid
         self._directory = pods_dir / uid
         self._given: set[Path] = set()
+        self._claimed: dict[str, Path] = {}
         self._tokens: dict[TokenRequest, _Token] = {}
 
     async def acquire(self, pod: Object, others: set[Reference]) -> None:
@@ -159,14 +161,21 @@ class PodVolumes:
             raise ConfigError(f"no volume plugin matched: volume source {source} is not served on this node")
         directory: Path = self._directory / "volumes" / f"kubernetes.io~{_PLUGINS[kind]}" / volume["name"]
         payload = render_volume(volume, facts, sources)
+        group = (facts.pod["spec"].get("securityContext") or {}).get("fsGroup")
         if payload is not None:
-            write_payload(directory, payload, now_ns)
+            if group is not None:
+                payload = {path: replace(file, mode=file.mode | GROUP_MAY_READ) for path, file in payload.items()}
+            if write_payload(directory, payload, now_ns) and group is not None:
+                apply_fs_group(directory, int(group), "Always", read_only=True)
         else:
             set_up_empty_dir(directory, volume["emptyDir"])
             self._give_to_group(directory, facts.pod)
         return directory
 
     def _set_up_claim(self, volume: str, pod: Object, node_labels: Mapping[str, str]) -> Path:
+        """Once: a pod that has its data keeps it, also when the claim is told to go (it waits for the pod)."""
+        if volume in self._claimed:
+            return self._claimed[volume]
         namespace = pod_spec.namespace_of(pod)
         name, ephemeral = next((claim, ephemeral) for found, claim, ephemeral in pod_claims(pod) if found == volume)
         claim = self._configs.get(Reference(PERSISTENTVOLUMECLAIMS, namespace, name))
@@ -182,6 +191,7 @@ class PodVolumes:
             raise ClaimError(f'path "{path}" does not exist', "NewMounter initialization", source.volume)
         else:
             self._give_to_group(path, pod)  # a hostPath stays as its owner made it
+        self._claimed[volume] = path
         return path
 
     def _give_to_group(self, path: Path, pod: Object) -> None:

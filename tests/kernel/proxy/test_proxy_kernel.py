@@ -248,6 +248,35 @@ async def test_refusals(lab):
         await asyncio.to_thread(lab.ask, pod, UNUSED, 80, 0.3)
 
 
+async def test_a_node_port_without_endpoints_refuses_and_one_without_local_ones_drops(lab):
+    await lab.serve("nobody", NOBODY, (), type="NodePort", port={"nodePort": NODE_PORT})
+    for netns in (lab.pods[PODS[0]], lab.node, lab.outside):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(lab.ask, netns, NODE_IP, NODE_PORT)
+    elsewhere = {"externalTrafficPolicy": "Local", "port": {"nodePort": NODE_PORT + 1}}
+    await lab.serve("web", WEB, (), type="NodePort", **elsewhere)
+    remote = slice_of("web", PODS)
+    for endpoint in remote["endpoints"]:
+        endpoint["nodeName"] = "another"
+    await lab.client.update(ENDPOINTSLICES, remote)
+    await lab.until(lambda: "dnat ip to numgen" in lab.table())
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(lab.ask, lab.outside, NODE_IP, NODE_PORT + 1, 0.3)
+    for netns in (lab.pods[PODS[0]], lab.node):
+        assert (await asyncio.to_thread(lab.ask, netns, NODE_IP, NODE_PORT + 1))[0] in PODS
+
+
+async def test_established_connections_meet_no_rule(lab):
+    """A rule that counts what comes by its hook counts the first packet of a connection, and that alone."""
+    await lab.serve("web", WEB, PODS)
+    await lab.stop()  # or it would take the rule out again
+    lab.kernel.nft(lab.node, f"insert rule ip kube-proxy nat-prerouting ip daddr {WEB} counter\n")
+    with await asyncio.to_thread(lab.connect, lab.outside, WEB) as sock:
+        for _ in range(5):
+            await asyncio.to_thread(talk, sock)
+    assert f"ip daddr {WEB} counter packets 1 " in lab.table()
+
+
 async def test_affinity_survives_a_new_agent(lab):
     await lab.serve("web", WEB, PODS, sessionAffinity="ClientIP")
     answers = await gather(lab, lab.outside, WEB, count=6)

@@ -14,6 +14,7 @@ from podnet.controlplane.api.resources import (
     JOBS,
     NODES,
     PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
     PODDISRUPTIONBUDGETS,
     PODS,
     REPLICATIONCONTROLLERS,
@@ -164,6 +165,14 @@ async def test_a_stateful_set_starts_in_order_with_names_and_claims(plane: Any) 
         "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
+    for number in range(2):  # an administrator's volumes: without one a pod waits for its node
+        spec = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": f"/data/{number}"},
+        }
+        volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"pv-{number}"}, "spec": spec}
+        await plane.client.create(PERSISTENTVOLUMES, volume)
     body = workload("StatefulSet", "db", replicas=2, serviceName="db", volumeClaimTemplates=[claim])
     await plane.client.create(STATEFULSETS, body)
 

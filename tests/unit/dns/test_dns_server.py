@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from dataclasses import replace
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from podnet.dns import message as m
 from podnet.dns.config import ConfigError
 from podnet.dns.exchange import Block, Exchange
 from podnet.dns.handler import Plugin, Request, Response
+from podnet.dns.main import LogFormat
 from podnet.dns.server import Server, open_sockets
 from podnet.dns.wire import HEADER, decode, encode
 
@@ -371,3 +373,18 @@ async def test_a_request_is_the_same_client_asking_something_else():
     request = replace(WAY, message=m.query("A.b", 1))
     other = request.asking("c.", qtype=28)
     assert (request.name, other.name, other.qtype, other.client) == ("a.b.", "c.", 28, request.client)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "extra", "line"),
+    [
+        ("plugin/errors", "2 a. A: timeout", {}, "[ERROR] plugin/errors: 2 a. A: timeout"),
+        ("plugin/log", '10.0.0.1:1 - 7 "A"', {}, '[ERROR] 10.0.0.1:1 - 7 "A"'),
+        ("plugin/loop", "plugin/loop: Loop", {}, "[ERROR] plugin/loop: Loop"),
+        ("podnet.dns.server", "Reloading complete", {}, "[ERROR] Reloading complete"),
+        ("podnet.dns.server", ".:53", {"plain": True}, ".:53"),
+    ],
+)
+def test_log_lines_look_like_coredns(name, message, extra, line):
+    record = logging.getLogger(name).makeRecord(name, logging.ERROR, "", 0, message, (), None, extra=extra)
+    assert LogFormat().format(record) == line

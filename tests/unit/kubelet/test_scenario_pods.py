@@ -8,6 +8,12 @@ from typing import Any
 from podnet.controlplane.api.resources import EVENTS, LEASES, NODES, PODS
 
 SHELL = ["sh", "-c"]
+SERVING = {
+    "name": "app",
+    "image": "busybox",
+    "command": ["sleep", "infinity"],
+    "ports": [{"containerPort": 80, "hostPort": 8080}],
+}
 
 
 def shell(script: str, name: str = "app", **more: Any) -> dict[str, Any]:
@@ -286,3 +292,17 @@ async def test_a_crowd_of_pods_comes_and_goes(node: Any) -> None:
     for name in names:
         await node.until_gone(name, timeout_s=30)
     assert await node.runtime.list_pod_sandboxes() == []
+
+
+async def test_what_the_last_seen_node_refuses_is_asked_of_the_newest(node: Any) -> None:
+    fast = {"nodeSelector": {"disk": "ssd"}}
+    await node.create_pod("refused", **fast)
+    pod = await node.until_phase("Failed", "refused")
+    assert pod["status"]["reason"] == "NodeAffinity"
+    assert "containerStatuses" not in pod["status"], "no container of a refused pod is being created"
+    # A scheduler that has seen the label binds at once; the kubelet reports, and reads, every few seconds only.
+    await node.client.patch(NODES, "worker1", "", {"metadata": {"labels": {"disk": "ssd"}}})
+    await node.create_pod("one", containers=[SERVING], **fast)
+    await node.create_pod("two", containers=[SERVING], **fast)
+    await node.until_ready("one")
+    assert (await node.until_phase("Failed", "two"))["status"]["reason"] == "NodePorts"

@@ -146,6 +146,13 @@ def test_a_full_load_replaces_the_table_in_one_script():
     assert 'comment "default/a:http"' in script
 
 
+def test_no_rule_sees_an_established_connection():
+    """Every base chain is of type nat: the kernel shows those the first packet of a connection only."""
+    hooks = {name: chain.hook for name, chain in ruleset_of({}).chains.items() if chain.hook}
+    assert {hook.split()[3] for hook in hooks.values()} == {"prerouting", "output", "postrouting"}
+    assert all(hook.startswith("type nat ") for hook in hooks.values()), hooks
+
+
 def test_long_names_stay_within_what_nft_takes_and_apart():
     ports = model(
         [

@@ -12,6 +12,9 @@ def main(argv: list[str]) -> int:
         print("pause.c podnet")
         return 0
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD])
+    for awaited in (signal.SIGINT, signal.SIGTERM):
+        # Never called, but seen in /proc: a signal that is waited for is not listed there as blocked.
+        signal.signal(awaited, lambda *_: None)
     while True:
         number = signal.sigwait([signal.SIGINT, signal.SIGTERM, signal.SIGCHLD])
         if number != signal.SIGCHLD:
