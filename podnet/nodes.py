@@ -35,22 +35,22 @@ class NodeChangeError(ValueError):
     """Why a node cannot be changed as asked, in one line."""
 
 
-def spec_with_node(spec: ClusterSpec, node: Mapping[str, Any]) -> tuple[ClusterSpec, NodeSpec]:
+def spec_with_node(spec: ClusterSpec, wanted: Mapping[str, Any]) -> tuple[ClusterSpec, NodeSpec]:
     """The spec with one more node, every rule of cluster.yaml checked. Pure; NodeChangeError says what does not fit."""
-    name = str(node.get("name", ""))
-    taken = {"node": spec.nodes, "host": spec.hosts, "switch": spec.switches}
-    for kind, machines in taken.items():
-        if any(machine.name == name for machine in machines):
-            raise NodeChangeError(f"the name {name!r} is taken by a {kind}")
+    name = str(wanted.get("name", ""))
+    taken = {switch.name: "switch" for switch in spec.switches}
+    taken |= {host.name: "host" for host in spec.hosts} | {node.name: "node" for node in spec.nodes}
+    if name in taken:
+        raise NodeChangeError(f"the name {name!r} is taken by a {taken[name]}")
     document = spec.to_dict()
-    document["spec"]["nodes"].append(dict(node))
+    document["spec"]["nodes"].append(dict(wanted))
     try:
-        wanted = load_cluster_spec(_yaml(document), "")
+        changed = load_cluster_spec(_yaml(document), "")
     except SpecError as error:
         raise NodeChangeError("; ".join(problem.message for problem in error.problems)) from error
-    added = wanted.node(name)
+    added = changed.node(name)
     assert added is not None, "it has just been put there"
-    return wanted, added
+    return changed, added
 
 
 def spec_without_node(spec: ClusterSpec, name: str) -> ClusterSpec:

@@ -12,6 +12,7 @@ where systemd has delegated that to them (user@.service). Source: cgroups(7), Do
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -80,9 +81,9 @@ def parse_hierarchies(mountinfo: str, own_groups: str) -> list[Hierarchy]:
         if kind == "cgroup2":
             found.append(Hierarchy(mount, 2, (), _below(own.get("", "/"), root)))
         elif kind == "cgroup":
-            names = tuple(name for name in CONTROLLERS if name in options)
-            if names:
-                found.append(Hierarchy(mount, 1, names, _below(own.get(names[0], "/"), root)))
+            offered = tuple(name for name in CONTROLLERS if name in options)
+            if offered:
+                found.append(Hierarchy(mount, 1, offered, _below(own.get(offered[0], "/"), root)))
     return found
 
 
@@ -126,14 +127,14 @@ def _make_v2(hierarchy: Hierarchy, name: str) -> list[CgroupDirectory]:
     if not _words(f"{hierarchy.mount}/cgroup.controllers") & set(CONTROLLERS):
         return []  # a tree beside those of version 1
     own = f"{hierarchy.mount}{hierarchy.own.rstrip('/')}"
-    parents = [hierarchy.mount, os.path.dirname(own)] if os.geteuid() == 0 else [os.path.dirname(own)]
-    refused: OSError | None = None
+    beside = [os.path.dirname(own)] if hierarchy.own != "/" else []  # nothing is above the top
+    parents = [hierarchy.mount, *beside] if os.geteuid() == 0 else beside
+    refused = OSError(errno.EPERM, "nobody has delegated a group to this user", own)
     for parent in dict.fromkeys(parents):
         try:
             return [_make_v2_below(parent, name)]
         except OSError as error:
             refused = error
-    assert refused is not None, "there is at least one place to try"
     raise refused
 
 

@@ -132,7 +132,7 @@ def _conditions(given: NodeInput, standing: Sequence[Mapping[str, Any]]) -> list
     ready = not given.runtime_problem
     # A runtime may say it in full itself.
     message = NOT_READY + given.runtime_problem.removeprefix(NOT_READY) if given.runtime_problem else READY
-    wanted = (
+    wanted: tuple[tuple[str, str, str, str], ...] = (
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),

@@ -7,6 +7,7 @@ failure prints: PODNET_CHAOS_SEED repeats it, PODNET_CHAOS_SECONDS sets the leng
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -129,7 +130,7 @@ class Faults:
         self.rng = rng
 
     def one(self):
-        return self.rng.choice((self.component, self.component, self.agent, self.container, self.link))()
+        return self.rng.choice((self.component, self.component, self.agent, self.container, self.link, self.node))()
 
     def component(self):
         return self.kill_component(
@@ -274,12 +275,25 @@ def node_leaks(arena, node, pods):
     counts = {
         "interfaces": len(links),
         "network namespaces": len(re.findall(r"/netns/\w+ nsfs", mounts)),
-        "sandbox directories": len(list((files / "sandboxes").glob("*"))),
         "pod directories": len(list((files / "pods").glob("*"))),
     }
     wrong = [f"{count} {what}, {len(pods)} pods" for what, count in counts.items() if count != len(pods)]
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    # The sandbox before the living one stays for `kubectl logs --previous`, but only as long as its pod.
+    wrong += [f"a sandbox of pod {uid}, which is gone" for uid in sorted(sandbox_owners(files / "sandboxes") - uids)]
     leased = leases(files / "cni" / "state" / "ipam.db")
     return wrong + [f"address {address} is leased to nobody" for address in sorted(leased - addresses)]
+
+
+def sandbox_owners(directory):
+    """UIDs of the pods that sandbox directories belong to; a directory without a record belongs to nobody."""
+    owners = set()
+    for sandbox in directory.glob("*"):
+        try:
+            owners.add(json.loads((sandbox / "config.json").read_text())["config"]["pod_uid"])
+        except FileNotFoundError:
+            owners.add(f"unknown ({sandbox.name})")
+    return owners
 
 
 def leases(database):

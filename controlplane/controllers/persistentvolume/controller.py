@@ -14,6 +14,7 @@ from podnet.controlplane.client.volume_binding import (
     BIND_COMPLETED,
     annotations_of,
     is_fully_bound,
+    phase_of,
     pod_claims,
     referenced_claim,
 )
@@ -113,6 +114,10 @@ class PersistentVolumeController:
     def _on_node(self, _key: str, old: Object | None, new: Object | None) -> None:
         if old is None or new is None or _placing_part(old) != _placing_part(new):
             self._queue_claims(lambda claim: not is_fully_bound(claim))
+        if new is None:
+            for volume in self._volumes.informer.list():
+                if phase_of(volume) == "Released":
+                    self._queue.add(_VOLUME + meta.key(volume))
 
     def _on_pod(self, _key: str, old: Object | None, new: Object | None) -> None:
         """A pod that waits for its node explains what its claims wait for."""
@@ -154,6 +159,8 @@ class PersistentVolumeController:
             return False  # the watch will bring it, and this key with it
         if step.notice is not None:
             self._recorder.event(obj, step.notice.type, step.notice.reason, step.notice.message)
+        if step.delete:
+            await self._delete(obj)
         if step.write is None or step.resource is None:
             return False
         cache = self._claims if step.resource == PERSISTENTVOLUMECLAIMS else self._volumes
@@ -165,6 +172,13 @@ class PersistentVolumeController:
         cache.write(written)
         cache.settle(meta.key(written), cache.informer.get(meta.key(written)))
         return True
+
+    async def _delete(self, volume: Object) -> None:
+        try:
+            await self._client.delete(PERSISTENTVOLUMES, meta.name(volume), uid=meta.uid(volume))
+        except StatusError as error:
+            if not error.is_not_found:
+                raise
 
     async def _is_there(self, resource: Resource, key: str) -> bool:
         """Whether an object that our cache does not have exists all the same."""

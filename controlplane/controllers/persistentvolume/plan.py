@@ -24,7 +24,9 @@ from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.client.volume_binding import (
     BIND_COMPLETED,
     BOUND_BY_CONTROLLER,
+    LOCAL_PATH,
     PROVISIONED_BY,
+    PROVISIONER_FINALIZER,
     SELECTED_NODE,
     annotations_of,
     claim_reference,
@@ -32,6 +34,7 @@ from podnet.controlplane.client.volume_binding import (
     default_class,
     find_volume,
     is_kept_for,
+    matches_node,
     mismatch,
     names_a_class,
     phase_of,
@@ -71,7 +74,7 @@ class Notice:
 @dataclass(frozen=True, slots=True)
 class Step:
     """The next write (a whole object, conditional on the version it was made from), and what is said. `gone`: the
-    decision rests on this object not being there, which an old cache must not decide alone.
+    decision rests on this object not being there, which an old cache must not decide alone. `delete`: the volume goes.
     """
 
     write: Object | None = None
@@ -79,6 +82,7 @@ class Step:
     subresource: str = ""
     notice: Notice | None = None
     gone: tuple[Resource, str] | None = None
+    delete: bool = False
 
 
 NOTHING = Step()
@@ -243,14 +247,14 @@ def plan_volume(volume: Object, view: View) -> Step:
     key = referenced_claim(volume)
     claim = view.claims.get(key)
     if claim is None or meta.uid(claim) != reference["uid"]:
-        return _release(volume, (PERSISTENTVOLUMECLAIMS, key))
+        return _release(volume, (PERSISTENTVOLUMECLAIMS, key), view)
     wanted = claim["spec"].get("volumeName")
     if not wanted:
         return NOTHING  # the claim's own turn: it will take this volume, or another
     if wanted == name:
         return NOTHING if phase_of(volume) == "Bound" else set_volume_phase(volume, "Bound")
     if PROVISIONED_BY in annotations_of(volume) and _policy(volume) == "Delete":
-        return _release(volume, None)  # it was made for a claim that has found another
+        return _release(volume, None, view)  # it was made for a claim that has found another
     return Step(_freed(volume), PERSISTENTVOLUMES)
 
 
@@ -272,7 +276,7 @@ def _policy(volume: Object) -> str:
     return str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain")
 
 
-def _release(volume: Object, gone: tuple[Resource, str] | None) -> Step:
+def _release(volume: Object, gone: tuple[Resource, str] | None, view: View) -> Step:
     phase = phase_of(volume)
     if phase not in {"Released", "Failed"}:
         return set_volume_phase(volume, "Released", gone=gone)
@@ -285,7 +289,20 @@ def _release(volume: Object, gone: tuple[Resource, str] | None) -> Step:
     if policy == "Delete" and (not maker or maker.startswith(_IN_TREE)):
         message = f'error getting deleter volume plugin for volume "{meta.name(volume)}": no volume plugin matched'
         return set_volume_phase(volume, "Failed", notice=Notice("Warning", "VolumeFailedDelete", message))
+    if policy == "Delete" and maker == LOCAL_PATH and not _has_node(volume, view):
+        return _forget(volume)
     return NOTHING  # kept, or deleted by its maker
+
+
+def _has_node(volume: Object, view: View) -> bool:
+    return not view.nodes or any(matches_node(volume, name, meta.labels(node)) for name, node in view.nodes.items())
+
+
+def _forget(volume: Object) -> Step:
+    """Its maker was a node that is no more, and its data went with the node's disk."""
+    if meta.has_finalizer(volume, PROVISIONER_FINALIZER):
+        return Step(meta.without_finalizer(volume, PROVISIONER_FINALIZER), PERSISTENTVOLUMES)
+    return NOTHING if meta.is_terminating(volume) else Step(delete=True)
 
 
 def set_volume_phase(

@@ -19,11 +19,10 @@ from podnet.controlplane.client.backoff import Backoff
 from podnet.controlplane.client.informer import Informer
 from podnet.controlplane.client.reconcile import DONE, Controller, Result, supervise
 from podnet.controlplane.client.types import Client
-from podnet.controlplane.client.volume_binding import class_of
+from podnet.controlplane.client.volume_binding import PROVISIONER_FINALIZER, class_of
 from podnet.controlplane.client.workqueue import WorkQueue
 from podnet.controlplane.kubelet.provisioner.directories import VolumeDirectories
 from podnet.controlplane.kubelet.provisioner.plan import (
-    FINALIZER,
     desired_volume,
     is_abandoned,
     is_ours,
@@ -145,8 +144,8 @@ class LocalPathProvisioner:
             except OSError as error:
                 self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
                 raise service_unavailable(str(error)) from error
-        if (going or removes_finalizer(volume)) and meta.has_finalizer(volume, FINALIZER):
-            finalizers = [finalizer for finalizer in meta.finalizers(volume) if finalizer != FINALIZER]
+        if (going or removes_finalizer(volume)) and meta.has_finalizer(volume, PROVISIONER_FINALIZER):
+            finalizers = [finalizer for finalizer in meta.finalizers(volume) if finalizer != PROVISIONER_FINALIZER]
             patch = {"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version(volume)}}
             await self._client.patch(PERSISTENTVOLUMES, name, "", patch)
         if going and not meta.is_terminating(volume):

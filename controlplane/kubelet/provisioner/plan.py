@@ -18,6 +18,7 @@ from podnet.controlplane.client.volume_binding import (
     BETA_STORAGE_PROVISIONER,
     LOCAL_PATH,
     PROVISIONED_BY,
+    PROVISIONER_FINALIZER,
     SELECTED_NODE,
     STORAGE_PROVISIONER,
     annotations_of,
@@ -27,8 +28,6 @@ from podnet.controlplane.client.volume_binding import (
 )
 
 DEFAULT_CLASS = "standard"
-FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
-"""On a volume until its directory is gone: also one that is deleted by hand takes its data along, if its policy is so."""
 HOSTNAME = "kubernetes.io/hostname"
 _ONE_NODE_MODES = frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
 
@@ -90,7 +89,7 @@ def desired_volume(claim: Object, of_class: Object, node: str, path: Path) -> Ob
         "metadata": {
             "name": volume_name(meta.uid(claim)),
             "annotations": {PROVISIONED_BY: LOCAL_PATH},
-            "finalizers": [FINALIZER],
+            "finalizers": [PROVISIONER_FINALIZER],
         },
         "spec": {
             "capacity": {"storage": spec["resources"]["requests"]["storage"]},
@@ -133,7 +132,11 @@ def removes_data(volume: Object) -> bool:
 
 def removes_finalizer(volume: Object) -> bool:
     """Whether the volume may go without its directory: deleted by hand under the policy Retain."""
-    return meta.is_terminating(volume) and phase_of(volume) != "Bound" and meta.has_finalizer(volume, FINALIZER)
+    return (
+        meta.is_terminating(volume)
+        and phase_of(volume) != "Bound"
+        and meta.has_finalizer(volume, PROVISIONER_FINALIZER)
+    )
 
 
 def is_abandoned(directory: str, volumes: Container[str], claim_uids: Container[str]) -> bool:

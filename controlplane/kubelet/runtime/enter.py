@@ -51,8 +51,11 @@ def running_pods(nodes_dir: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def find_container(nodes_dir: Path, namespace: str, pod: str, container: str = "") -> ContainerHandle:
-    """The container of that name; without a name the pod's first that runs, as kubectl exec defaults."""
-    for node, record in running_pods(nodes_dir):
+    """The container of that name; without a name the pod's first that runs, as kubectl exec defaults. Of two pods of one
+    name (a StatefulSet's, deleted by force and made again) it is the newer one.
+    """
+    newest_first = sorted(running_pods(nodes_dir), key=lambda found: -int(found[1].get("pause_start_time", 0)))
+    for node, record in newest_first:
         if (record["pod_namespace"], record["pod_name"]) != (namespace, pod):
             continue
         alive = [entry for entry in record["containers"] if is_alive(entry["pid"], entry["start_time"])]

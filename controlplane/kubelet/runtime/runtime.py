@@ -370,8 +370,8 @@ class PodRuntime:
             sandbox, container = self._known.container(container_id)
             del sandbox.containers[container_id]
             shutil.rmtree(container.files.directory, ignore_errors=True)
-        if container.status.config.memory_limit_bytes or container.status.config.cpu_limit_m:
-            self._sweep_cgroups()
+            if container.status.config.memory_limit_bytes or container.status.config.cpu_limit_m:
+                self._sweep_cgroups()
 
     def _sweep_cgroups(self) -> None:
         """Remove this node's groups in which nothing runs: of containers that ended with their shim."""

@@ -203,6 +203,27 @@ def test_nodes_come_and_go(underlay: Underlay, room: LinuxKernel) -> None:
     assert underlay.add_node(spec).exec(["true"]).returncode == 0
 
 
+def test_a_node_without_power_keeps_its_place_and_its_cables_shape(underlay: Underlay, room: LinuxKernel) -> None:
+    underlay.set_link("worker-1", "s1", rate_bit_s=50_000_000)
+    node = underlay.nodes["worker-1"]
+    netns, order = node.netns, list(underlay.nodes)
+    underlay.power_off("worker-1")
+    assert room.observe("").link(node.port) is None
+    assert not os.path.exists(netns)
+    assert underlay.spec.node("worker-1") is not None
+    assert [state.a for state in underlay.link_states() if not state.up] == ["worker-1"]
+    with pytest.raises(UnderlayError, match="worker-1 is switched off"):
+        underlay.set_link("worker-1", "s1", up=True)
+    underlay.power_off("worker-1")
+    back = underlay.power_on("worker-1")
+    assert back.ip == node.ip
+    assert list(underlay.nodes) == order
+    assert pings(underlay, "client", "worker-1"), "forwarding at once, and by name"
+    assert underlay.link_state("worker-1", "s1").rate_bit_s == 50_000_000
+    with pytest.raises(UnderlayError, match="no node 'worker-1' that is switched off"):
+        underlay.power_on("worker-1")
+
+
 @pytest.mark.parametrize(
     ("name", "ip", "switch", "words"),
     [

@@ -327,6 +327,17 @@ def test_what_becomes_of_a_volume_without_its_claim(case: Reclaim) -> None:
     assert (step.notice.reason if step.notice else "") == case.reason
 
 
+def test_a_released_volume_of_a_node_that_is_no_more_is_forgotten() -> None:
+    spec = {"claimRef": GONE, "persistentVolumeReclaimPolicy": "Delete", "nodeAffinity": on_node("a")}
+    left = volume("v", phase="Released", annotations=BY_US, **spec)
+    left["metadata"]["finalizers"] = ["external-provisioner.volume.kubernetes.io/finalizer", "x"]
+    assert plan_volume(left, view(left, nodes=[node("a")])) is NOTHING
+    step = plan_volume(left, view(left, nodes=[node("b")]))
+    assert step.write is not None
+    assert step.write["metadata"]["finalizers"] == ["x"]
+    assert plan_volume(step.write, view(step.write, nodes=[node("b")])).delete
+
+
 def test_expansion_grows_the_volume_first_and_never_shrinks() -> None:
     annotations = {BIND_COMPLETED: "yes"}
     wants = claim(size="5Gi", volumeName="v", phase="Bound", annotations=annotations)

@@ -14,10 +14,10 @@ from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.resources import NAMESPACES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
 from podnet.controlplane.apiserver.local import LocalClient
 from podnet.controlplane.apiserver.registry import Registry
+from podnet.controlplane.client.volume_binding import PROVISIONER_FINALIZER
 from podnet.controlplane.kubelet.provisioner.agent import LocalPathProvisioner
 from podnet.controlplane.kubelet.provisioner.directories import VolumeDirectories
 from podnet.controlplane.kubelet.provisioner.plan import (
-    FINALIZER,
     desired_volume,
     is_abandoned,
     is_ours,
@@ -214,7 +214,7 @@ async def test_it_makes_and_takes_back(plane: Plane) -> None:
     (volume,) = await plane.until(plane.volumes)
     name = f"pvc-{made['metadata']['uid']}"
     assert volume["metadata"]["name"] == name
-    assert FINALIZER in volume["metadata"]["finalizers"]
+    assert PROVISIONER_FINALIZER in volume["metadata"]["finalizers"]
     (plane.directories.root / name / "data").write_text("x")
     assert [reason for reason, _ in plane.said.events] == ["Provisioning", "ProvisioningSucceeded"]
     await plane.kill()
@@ -225,7 +225,7 @@ async def test_it_makes_and_takes_back(plane: Plane) -> None:
 
     async def going() -> Any:
         found = (await plane.volumes())[0]["metadata"]
-        return found.get("deletionTimestamp") and FINALIZER not in found["finalizers"]
+        return found.get("deletionTimestamp") and PROVISIONER_FINALIZER not in found["finalizers"]
 
     await plane.until(going)
     assert not (plane.directories.root / name).exists()
