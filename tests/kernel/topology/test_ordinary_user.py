@@ -31,7 +31,11 @@ def _refusal() -> str:
 @pytest.mark.parametrize(
     "files",
     [
-        ["tests/contract/test_kernel.py", "tests/kernel/topology/test_linux_edges.py"],
+        [
+            "tests/contract/test_kernel.py",
+            "tests/kernel/topology/test_linux_edges.py",
+            "tests/kernel/topology/test_conntrack.py",
+        ],
         ["tests/kernel/topology/test_underlay.py"],
         ["tests/kernel/topology/test_openflow.py"],
     ],
