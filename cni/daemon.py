@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from podnet.cni.plugin import Node, Plugin
@@ -21,6 +20,7 @@ from podnet.cni.request import Request, Response, error_answer
 from podnet.cni.store import LeaseStore
 from podnet.cni.types import DECODING_FAILURE, CNIError
 from podnet.cni.wire import REQUEST_BYTES_MAX, parse_request, render_response
+from podnet.topology.gate import Gate
 from podnet.topology.kernel import Kernel, KernelError, Netns
 from podnet.topology.linux.kernel import LinuxKernel
 from podnet.topology.paths import NodePaths
@@ -129,54 +129,3 @@ async def _read_all(reader: asyncio.StreamReader) -> bytes:
         if len(data) > REQUEST_BYTES_MAX:
             break
     return bytes(data)
-
-
-class Gate:
-    """Many keys at once, one holder each, or one holder alone. An empty key waits for nobody but a lone holder."""
-
-    def __init__(self) -> None:
-        self._busy: set[str] = set()
-        self._running = 0
-        self._alone = False
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    @contextlib.asynccontextmanager
-    async def one(self, key: str) -> AsyncIterator[None]:
-        """Hold one key."""
-        await self._until(lambda: not self._alone and key not in self._busy)
-        self._running += 1
-        if key:
-            self._busy.add(key)
-        try:
-            yield
-        finally:
-            self._running -= 1
-            self._busy.discard(key)
-            self._wake()
-
-    @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """Hold everything: new holders wait, running ones are waited for."""
-        await self._until(lambda: not self._alone)
-        self._alone = True
-        try:
-            await self._until(lambda: not self._running)
-            yield
-        finally:
-            self._alone = False
-            self._wake()
-
-    async def _until(self, free: Callable[[], bool]) -> None:
-        # Everybody is woken and looks for himself: a waiter that is cancelled takes no turn away from another.
-        while not free():
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiting.discard(waiter)
-
-    def _wake(self) -> None:
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)

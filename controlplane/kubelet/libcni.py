@@ -13,11 +13,10 @@ Source: CNI 1.1.0 SPEC sections 1 to 4, CONVENTIONS (capabilities, CNI_ARGS of K
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from podnet.controlplane.kubelet.cni_config import (
 )
 from podnet.controlplane.kubelet.cni_exec import Finished, execute
 from podnet.controlplane.kubelet.cri import PortMapping
+from podnet.topology.gate import Gate
 
 __all__ = ["CNIRuntime", "CNIRuntimeError", "NetworkList", "PodInfo", "Result", "result_ips"]
 
@@ -68,7 +68,7 @@ class CNIRuntime:
         self._cache = ResultCache(cache_dir)
         self._timeout_s = timeout_s
         self._env = dict(os.environ if env is None else env)
-        self._gate = _Gate()
+        self._gate = Gate()
 
     def network(self) -> NetworkList:
         """The default network: the first file of the directory. CNIRuntimeError when there is none or it is broken."""
@@ -93,7 +93,7 @@ class CNIRuntime:
         if port_mappings:
             args["portMappings"] = capability_port_mappings(port_mappings)
         attachment = Attachment(container_id, ifname, netns, pod, args)
-        async with self._gate.one(container_id):
+        async with self._turn(container_id):
             if self._cache.read(container_id, ifname) is not None:
                 # Adding again would fail, and undoing that failure would take the first attachment away.
                 raise CNIRuntimeError(f"{container_id} already has an interface {ifname}: delete it first", code=4)
@@ -110,7 +110,7 @@ class CNIRuntime:
     async def delete(self, container_id: str, netns: str = "", ifname: str = "eth0", pod: PodInfo = _NO_POD) -> None:
         """Detach; idempotent, also with an empty or vanished netns. Every plugin gets its turn; the first error is
         raised at the end, and the cached result stays for the retry."""
-        async with self._gate.one(container_id):
+        async with self._turn(container_id):
             cached = self._cache.read(container_id, ifname)
             if cached is None:
                 network, attachment, result = self.network(), Attachment(container_id, ifname, netns, pod), None
@@ -120,9 +120,15 @@ class CNIRuntime:
             await self._chain_del(network, attachment, result)
             self._cache.remove(network.name, container_id, ifname)
 
+    def _turn(self, container_id: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """One operation on a container at a time, and GC beside none (SPEC section 3)."""
+        if not valid_id(container_id):
+            raise CNIRuntimeError(f"invalid container ID {container_id!r}", code=4)
+        return self._gate.one(container_id)
+
     async def check(self, container_id: str, netns: str, ifname: str = "eth0") -> None:
         """Verify an attachment against its cached result (nothing to do below 0.4.0, or with disableCheck)."""
-        async with self._gate.one(container_id):
+        async with self._turn(container_id):
             cached = self._cache.read(container_id, ifname)
             if cached is None:
                 raise CNIRuntimeError(f"no cached result for {container_id} {ifname}: it was never added", code=3)
@@ -325,53 +331,3 @@ def _files(directory: Path) -> list[Path]:
         return [path for path in directory.iterdir() if path.is_file()]
     except OSError:
         return []
-
-
-class _Gate:
-    """Many containers at once, one operation each, or GC alone (SPEC section 3: GC must not overlap ADD or DEL)."""
-
-    def __init__(self) -> None:
-        self._busy: set[str] = set()
-        self._running = 0
-        self._alone = False
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    @contextlib.asynccontextmanager
-    async def one(self, container_id: str) -> AsyncIterator[None]:
-        if not valid_id(container_id):
-            raise CNIRuntimeError(f"invalid container ID {container_id!r}", code=4)
-        await self._until(lambda: not self._alone and container_id not in self._busy)
-        self._running += 1
-        self._busy.add(container_id)
-        try:
-            yield
-        finally:
-            self._running -= 1
-            self._busy.discard(container_id)
-            self._wake()
-
-    @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        await self._until(lambda: not self._alone)
-        self._alone = True
-        try:
-            await self._until(lambda: not self._running)
-            yield
-        finally:
-            self._alone = False
-            self._wake()
-
-    async def _until(self, free: Callable[[], bool]) -> None:
-        # Everybody is woken and looks for himself: a waiter that is cancelled takes no turn away from another.
-        while not free():
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiting.discard(waiter)
-
-    def _wake(self) -> None:
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podnet.cni.daemon import Gate
 from podnet.cni.install import install_cni, launcher_program, shim_program
 from podnet.cni.plan import Attachment, host_mac, host_veth, link_alias, parse_alias
 from podnet.cni.request import Request, Response
 from podnet.cni.subnet import parse_subnet_env
 from podnet.cni.wire import parse_request, parse_response, render_request, render_response
+from podnet.topology.gate import Gate
 from podnet.topology.paths import NodePaths
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1, max_size=10)
