@@ -61,7 +61,7 @@ class Services(Lesson):
         with self.phase(f"One request from alice to {self.web_ip}, and who sees which address"):
             with self.session.capture(*POINTS, capture_filter="tcp or udp port 8472", path=self.pcap) as capture:
                 self.answered_by = self._ask(ALICE, f"http://{self.web_ip}/hostname")
-            self.opening = first_syn(capture.sightings)
+            self.opening = first_syn(capture.sightings, self.web_ip)
             for sighting in self.opening:
                 wrapped = " [cyan]in VXLAN[/]" if sighting.outer else ""
                 console.print(
@@ -70,7 +70,7 @@ class Services(Lesson):
             self.flows = [
                 flow
                 for flow in ask(self.session.directories, {"verb": "conntrack", "target": "node/worker-1"})["flows"]
-                if flow["destination"] == self.web_ip
+                if flow["destination"] == self.web_ip and flow["source_port"] == source_port(self.opening)
             ]
             for flow in self.flows[-1:]:
                 self.tell(
@@ -243,13 +243,30 @@ class Services(Lesson):
         return seen
 
 
-def first_syn(sightings: list[Sighting]) -> list[Sighting]:
-    """The opening packet of the connection to port 80 or 8080, one a point, in order of time."""
+def first_syn(sightings: list[Sighting], service: str) -> list[Sighting]:
+    """The packet that opens alice's connection to a Service, once a point, in order of time.
+
+    NAT changes addresses and ports, not the sequence number: it tells her packet from a kubelet's probe of the same pods.
+    """
+    syns = [each for each in sightings if each.protocol == "tcp" and "[S]" in each.summary]
+    sent = next((each for each in syns if each.point == ALICE and each.destination == service), None)
+    if sent is None:
+        return []
     seen: dict[str, Sighting] = {}
-    for sighting in sightings:
-        if sighting.protocol == "tcp" and "[S]" in sighting.summary:
-            seen.setdefault(sighting.point, sighting)
+    for each in syns:
+        if sequence(each) == sequence(sent):
+            seen.setdefault(each.point, each)
     return list(seen.values())
+
+
+def sequence(sighting: Sighting) -> str:
+    """`41234 > 80 [S] seq 7 len 0` to `7`."""
+    return sighting.summary.partition(" seq ")[2].partition(" ")[0]
+
+
+def source_port(opening: list[Sighting]) -> int:
+    """From which port alice asked; 0 when she was not seen."""
+    return int(opening[0].summary.partition(" ")[0]) if opening else 0
 
 
 if __name__ == "__main__":

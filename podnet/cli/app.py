@@ -8,7 +8,7 @@ import typer
 
 from podnet import __version__
 from podnet.capture.filters import FilterError
-from podnet.cli import bench, clusters, conntrack, etcd, inspect, lab, node, objects, proxy, run
+from podnet.cli import bench, clusters, conntrack, etcd, explain, inspect, lab, node, objects, proxy, run
 from podnet.cli.output import fail
 from podnet.interrupts import Interrupted
 from podnet.launch import ClusterError
@@ -42,6 +42,7 @@ clusters.register(app)
 run.register(app)
 inspect.register(app)
 conntrack.register(app)
+explain.register(app)
 objects.register(app)
 bench.register(app)
 etcd.register(app)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from podnet.controlplane.api.errors import StatusError
+from podnet.launch import ClusterError
+
 
 class CheckFailed(Exception):
     """What was seen instead, and where to look."""
@@ -56,6 +59,11 @@ def _run_one(check: Check, before: list[CheckResult]) -> CheckResult:
         return CheckResult(check.name, "pass", check.run())
     except CheckFailed as failure:
         return CheckResult(check.name, "fail", str(failure), failure.look_at)
+    except (ClusterError, StatusError) as error:  # a pod that was deleted, a program that is not there: seen, too
+        return CheckResult(check.name, "fail", str(error), "podnet kubectl get all; podnet status")
+    except (LookupError, TypeError) as error:
+        seen = f"something the check needs is not there yet: {type(error).__name__} {error}"
+        return CheckResult(check.name, "fail", seen, "podnet kubectl get pods -o wide")
 
 
 def exit_code(results: Sequence[CheckResult]) -> int:

@@ -25,6 +25,7 @@ import orjson
 
 from podnet import launch, objects, wire
 from podnet.client_session import admin_client
+from podnet.collect import ProgramResult, collect
 from podnet.controlplane.api.types import Object
 from podnet.directories import ClusterDirectories, cluster_directories
 from podnet.kubectl import KubectlMissingError, find_kubectl
@@ -32,15 +33,6 @@ from podnet.lab.packets import Sighting, decode_capture
 from podnet.launch import ClusterError
 from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramResult:
-    """How a program inside the cluster ended."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,22 +153,7 @@ class LabSession:
 
     def run_in(self, target: str, *argv: str, timeout_s: float = 60.0) -> ProgramResult:
         """Run a program in a pod, node or host and collect what it prints."""
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull, "rb") as null:
-            with launch.connect(self.directories) as sock:
-                sock.settimeout(timeout_s)
-                wire.send(
-                    sock,
-                    {"verb": "exec", "target": target, "argv": list(argv)},
-                    (null.fileno(), out.fileno(), err.fileno()),
-                )
-                answer = next((a for a in wire.messages(sock) if a.get("done")), {"error": "the supervisor hung up"})
-            if answer.get("error"):
-                raise ClusterError(f"{target}: {answer['error']}")
-            texts = []
-            for stream in (out, err):
-                stream.seek(0)
-                texts.append(stream.read().decode(errors="replace"))
-        return ProgramResult(int(answer["exit"]), texts[0], texts[1])
+        return collect(self.directories, target, *argv, timeout_s=timeout_s)
 
     def ping(self, source: str, address: str, count: int = 3) -> PingResult:
         """Ping an address from a target."""

@@ -11,6 +11,7 @@ Source: iptables-extensions(8); the layout is that of `iptables/render.py`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class _Match:
         return self.options.get(name, "")
 
 
+@functools.lru_cache(maxsize=65536)
 def _parse_rule(text: str) -> _Match:
     comment = _COMMENT.search(text)
     options = {
@@ -72,7 +74,9 @@ def _is_to(rule: Rule, port: ServicePort, address: object) -> bool:
 
 def _is_node_port(rule: Rule, port: ServicePort) -> bool:
     match = _parse_rule(rule.text)
-    return bool(port.node_port) and match.get("dport") == str(port.node_port) and match.get("p") == port.protocol.lower()
+    return (
+        bool(port.node_port) and match.get("dport") == str(port.node_port) and match.get("p") == port.protocol.lower()
+    )
 
 
 def walk_port(tables: Tables, port: ServicePort, people: People, health_port: int = 0) -> Walk:
@@ -158,6 +162,7 @@ class _Walker:
     def __init__(self, tables: Tables, port: ServicePort, people: People) -> None:
         self.tables, self.port, self.people = tables, port, people
         self.walk = Walk()
+        self._left: dict[str, Fraction] = {}
 
     def hook(self, table: str, chain: str) -> str:
         """From which built-in chains a chain is reached."""
@@ -169,8 +174,7 @@ class _Walker:
     def rule(self, table: str, chain: str, rule: Rule, depth: int, hook: str = "", *, follow: bool = True) -> None:
         """One rule, and the chain to which it leads."""
         hook = hook or self.hook(table, chain)
-        before = self._left(table, chain, rule)
-        self.walk.add(hook, chain, rule, self.sentence(table, chain, rule, before), depth)
+        self.walk.add(hook, chain, rule, self.sentence(table, chain, rule), depth)
         target = jump_target(rule.text)
         if not follow or target in self.walk.seen:
             return
@@ -178,23 +182,12 @@ class _Walker:
         for inner in self.tables[table].get(target, ()):
             self.rule(table, target, inner, depth + 1, hook)
 
-    def _left(self, table: str, chain: str, rule: Rule) -> Fraction:
-        """How many of the connections that reach a chain's choice come as far as a rule of it."""
-        left = Fraction(1)
-        for other in self.tables[table].get(chain, ()):
-            if other == rule:
-                break
-            match = _parse_rule(other.text)
-            if match.target.startswith("KUBE-SEP-") and "rcheck" not in match.options:
-                left -= left * _odds(match)
-        return left
-
     def endpoint_of(self, chain: str) -> str:
         """The endpoint to which a KUBE-SEP chain translates, with its name."""
         found = choices(self.tables, chain)
         return self.people.name(next(iter(found))) if found else chain
 
-    def sentence(self, table: str, chain: str, rule: Rule, left: Fraction) -> str:
+    def sentence(self, table: str, chain: str, rule: Rule) -> str:
         """A plain sentence for a rule."""
         match = _parse_rule(rule.text)
         kind = "-".join(chain.split("-")[:2]) if chain.count("-") == 2 and chain not in _FIXED else chain
@@ -205,11 +198,13 @@ class _Walker:
         if kind == "KUBE-NODEPORTS":
             return f"Port {match.get('dport')} of this node is the node port of {self.port.full_name}: on to its chain."
         if kind == "KUBE-FW":
-            return f"loadBalancerSourceRanges: who comes from {match.get('s')} goes on; who matches none is dropped below."
+            return (
+                f"loadBalancerSourceRanges: who comes from {match.get('s')} goes on; who matches none is dropped below."
+            )
         if kind == "KUBE-EXT":
             return self._external(match)
         if kind in ("KUBE-SVC", "KUBE-SVL"):
-            return self._choice(match, left)
+            return self._choice(chain, match)
         if kind == "KUBE-SEP":
             return self._endpoint(match)
         if kind == "KUBE-MARK-MASQ" and match.target == "MARK":
@@ -239,10 +234,12 @@ class _Walker:
         if match.target == "KUBE-MARK-MASQ":
             return "Marked for masquerade: the answer must come back through this node; the client's address is lost."
         if match.target.startswith("KUBE-SVL-"):
-            return "Everybody else gets an endpoint of this node only and keeps its address (externalTrafficPolicy Local)."
+            return (
+                "Everybody else gets an endpoint of this node only and keeps its address (externalTrafficPolicy Local)."
+            )
         return "On to all endpoints of the Service." if match.target.startswith("KUBE-SVC-") else FOREIGN
 
-    def _choice(self, match: _Match, left: Fraction) -> str:
+    def _choice(self, chain: str, match: _Match) -> str:
         if match.target == "KUBE-MARK-MASQ":
             if "!s" not in match.options:
                 return "Everybody who calls the cluster IP is marked for masquerade (masquerade-all)."
@@ -256,8 +253,12 @@ class _Walker:
         if "rcheck" in match.options:
             return f"sessionAffinity: a client remembered for {match.get('seconds')} s goes to {name} again."
         odds = _odds(match)
+        left = self._left.get(chain, Fraction(1))  # of those that reach the choice, so many come as far as this rule
+        self._left[chain] = left - left * odds
         if odds == 1:
-            return f"The only endpoint: {name}." if left == 1 else f"Whoever is left gets {name}: {percent(left)} of all."
+            return (
+                f"The only endpoint: {name}." if left == 1 else f"Whoever is left gets {name}: {percent(left)} of all."
+            )
         return f"{percent(odds)} of those that come here get {name}: {percent(left * odds)} of all."
 
     def _endpoint(self, match: _Match) -> str:
@@ -272,7 +273,9 @@ class _Walker:
     def _refusal(self, chain: str, match: _Match) -> str:
         port = self.port
         if match.target == "ACCEPT":
-            return f"The health check node port {match.get('dport')} answers a load balancer: may one send to this node?"
+            return (
+                f"The health check node port {match.get('dport')} answers a load balancer: may one send to this node?"
+            )
         what = f"node port {port.node_port}" if not match.get("d") else match.get("d").partition("/")[0]
         if match.target == "REJECT":
             return f"{what}: {port.full_name} has no endpoint at all: refused at once, so that clients need not wait."

@@ -28,7 +28,7 @@ _LEADS = re.compile(r"(?:goto|jump) (\S+?)(?=[,\s]|$)")
 _DNAT_ONE = re.compile(r"dnat (?:ip )?to (\d+\.\d+\.\d+\.\d+):(\d+)")
 _DNAT_MAP = re.compile(r"dnat ip to numgen random mod \d+ map \{ (.*) \}")
 _NAMED_PRIORITIES = {"dstnat": -100, "srcnat": 100}
-NO_TABLE = "there is no table ip kube-proxy on this node"
+_MAX_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,9 @@ class _Walker:
     def hook(self, chain: str) -> str:
         """From which base chains a chain is reached."""
         bases = [name for name, rules in self.live.chains.items() if any(r.text == f"jump {chain}" for r in rules)]
-        found = sorted({self.live.hooks[name] for name in bases if name in self.live.hooks}, key=lambda h: -ord(h[1][0]))
+        found = sorted(
+            {self.live.hooks[name] for name in bases if name in self.live.hooks}, key=lambda h: -ord(h[1][0])
+        )
         if not found:
             return "no hook leads here"
         return f"{found[0][0]} {', '.join(hook for _, hook, _ in found)}, priority {found[0][2]}"
@@ -227,10 +229,15 @@ class _Walker:
         return self.people.name(found[0]) if found else chain
 
 
-def _choose(walker: _Walker, targets: list[str]) -> str:
+def _choose(targets: list[str]) -> str:
     if len(targets) == 1:
         return f"The only endpoint: {targets[0]}"
-    return f"one of {len(targets)} endpoints at random, {percent(1 / len(targets))} each: {'; '.join(targets)}"
+    return f"one of {len(targets)} endpoints at random, {percent(1 / len(targets))} each: {_enumerate(targets)}"
+
+
+def _enumerate(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return "; ".join(names[:_MAX_NAMES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _dnat(walker: _Walker, found: re.Match[str]) -> str:
@@ -238,12 +245,12 @@ def _dnat(walker: _Walker, found: re.Match[str]) -> str:
     names = [walker.people.name(target) for target in targets]
     if len(names) == 1:
         return f"DNAT: the destination becomes {names[0]}. conntrack does the same with the rest of the connection."
-    return f"DNAT to {_choose(walker, names)}. conntrack keeps the choice for the rest of the connection."
+    return f"DNAT to {_choose(names)}. conntrack keeps the choice for the rest of the connection."
 
 
 def _spread(walker: _Walker, found: re.Match[str]) -> str:
     names = [walker.endpoint_of(chain) for chain in _LEADS.findall(found[0])]
-    return f"A client that is not remembered gets {_choose(walker, names)}."
+    return f"A client that is not remembered gets {_choose(names)}."
 
 
 def _remembered(walker: _Walker, found: re.Match[str]) -> str:
@@ -252,14 +259,14 @@ def _remembered(walker: _Walker, found: re.Match[str]) -> str:
     return f"sessionAffinity: a client that is remembered goes to {walker.endpoint_of(found[2])} again ({now})."
 
 
-def _outsiders(walker: _Walker, found: re.Match[str]) -> str:
+def _outsiders(_walker: _Walker, found: re.Match[str]) -> str:
     return (
         f"A client outside the pod network {found[2]} that calls the cluster IP is marked for masquerade: an endpoint"
         " elsewhere could not answer through this node otherwise."
     )
 
 
-def _to_local(walker: _Walker, _found: re.Match[str]) -> str:
+def _to_local(_walker: _Walker, _found: re.Match[str]) -> str:
     return "Everybody else gets an endpoint of this node only and keeps its address (externalTrafficPolicy Local)."
 
 

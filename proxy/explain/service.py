@@ -54,7 +54,11 @@ def explain_service(found: Material) -> Explanation:
     """Everything that there is to say of a Service on a node."""
     meta, spec = found.service["metadata"], found.service["spec"]
     label = f"{meta['namespace']}/{meta['name']}"
-    mine = [piece for piece in found.slices if _labels(piece).get(LABEL_SERVICE_NAME) == meta["name"]]
+    mine = [
+        piece
+        for piece in found.slices
+        if _labels(piece).get(LABEL_SERVICE_NAME) == meta["name"] and piece.get("addressType") == "IPv4"
+    ]
     facts = _node_facts(found.node)
     model = compile_model(facts, [found.service], mine)
     explanation = Explanation(
@@ -68,7 +72,7 @@ def explain_service(found: Material) -> Explanation:
     people = People(facts.name, _owners(mine, found.pods))
     ports = [_explain_port(found, model, port, mine, people) for port in model.ports]
     if not ports:
-        ports = [_without_rules(entry, mine, facts.name, people) for entry in spec.get("ports") or ()]
+        ports = [_without_rules(entry, mine, facts.name) for entry in spec.get("ports") or ()]
     return replace(explanation, ports=tuple(ports))
 
 
@@ -96,9 +100,9 @@ def _owners(slices: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any
     for piece in slices:
         for endpoint in piece.get("endpoints") or ():
             target = endpoint.get("targetRef") or {}
-            pod = target.get("name", "") if target.get("kind") == "Pod" else ""
+            name = target.get("name", "") if target.get("kind") == "Pod" else ""
             for address in endpoint.get("addresses") or ():
-                owners[address] = (pod, endpoint.get("nodeName") or "")
+                owners[address] = (name, endpoint.get("nodeName") or "")
     return owners
 
 
@@ -171,7 +175,7 @@ def _explain_port(
                 inside=_part(inside, key),
                 outside=_part(outside, key),
                 connections=sum(connection.endpoint == key for connection in connections),
-                opened=counts.get(key),
+                opened=None if "" in counts else counts.get(key),  # a rule for many endpoints does not tell which
             )
         )
     addresses = [str(ip) for ip in (port.cluster_ip, *port.outside_ips)]
@@ -193,18 +197,14 @@ def _part(shares: Mapping[str, Fraction], key: str) -> float | None:
     return round(float(shares[key]), 6) if key in shares else (0.0 if shares else None)
 
 
-def _without_rules(
-    entry: Mapping[str, Any], slices: Sequence[Mapping[str, Any]], here: str, people: People
-) -> PortExplanation:
+def _without_rules(entry: Mapping[str, Any], slices: Sequence[Mapping[str, Any]], here: str) -> PortExplanation:
     """A port for which no rule exists: its endpoints all the same."""
     name, protocol = entry.get("name") or "", entry.get("protocol") or "TCP"
     rows = _endpoints(name, protocol, slices, here)
     return PortExplanation(name, protocol, int(entry["port"]), (), endpoints=tuple(rows))
 
 
-def _endpoints(
-    name: str, protocol: str, slices: Sequence[Mapping[str, Any]], here: str
-) -> list[EndpointState]:
+def _endpoints(name: str, protocol: str, slices: Sequence[Mapping[str, Any]], here: str) -> list[EndpointState]:
     rows: dict[tuple[str, int], EndpointState] = {}
     for piece in slices:
         for entry in piece.get("ports") or ():
@@ -281,7 +281,9 @@ def _notes(found: Material, port: ServicePort, rows: Sequence[EndpointState], wa
     elif not port.has_endpoints:
         notes.append("It has endpoints, but none is ready: readiness probes and kubectl describe pod say why.")
     elif port.internal_local and not port.local_endpoints:
-        notes.append("internalTrafficPolicy is Local and no ready endpoint is on this node: clients here get no answer.")
+        notes.append(
+            "internalTrafficPolicy is Local and no ready endpoint is on this node: clients here get no answer."
+        )
     unused = [row for row in rows if row.ready and port.cluster_endpoints and not row.inside and not row.outside]
     if unused and walk.steps and not port.internal_local:
         notes.append(

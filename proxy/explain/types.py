@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,11 @@ class Walk:
 FOREIGN = "Not written by podnet's kube-proxy: somebody added it by hand."
 
 
-def percent(share: float) -> str:
+def percent(share: float | Fraction) -> str:
     """A share for people.
 
-    >>> percent(1 / 3), percent(0.5)
-    ('33 %', '50 %')
+    >>> percent(1 / 3), percent(1), percent(1 / 1000)
+    ('33 %', '100 %', '0.1 %')
     """
-    return f"{share * 100:.0f} %"
+    value = float(share) * 100
+    return f"{value:.0f} %" if value >= 1 else f"{value:.2g} %"
