@@ -6,13 +6,14 @@ and its own share of its node are left aside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.scheduler.cache import SchedulerCache
 from podnet.controlplane.scheduler.decide import NodeVerdict, Placement, decide, explain
+from podnet.controlplane.scheduler.scores import SCORES
 from podnet.controlplane.scheduler.types import parse_pod
 from podnet.controlplane.scheduler.volumes import volume_snapshot
 
@@ -97,3 +98,43 @@ def _notes(pod: Object) -> tuple[str, ...]:
     if meta.is_terminating(pod):
         notes.append("it is being deleted")
     return tuple(notes)
+
+
+def render_report(report: PodReport) -> Iterator[str]:
+    """A report for people, as lines."""
+    where = f"on {report.node}" if report.node else "on no node yet"
+    yield f"Pod {report.pod} ({report.phase}), {where}"
+    if report.node:
+        yield "computed as of now, as if the pod still had to be placed; when it was, things may have been different"
+    else:
+        yield "computed as of now"
+    for note in report.notes:
+        yield f"note: {note}"
+    names = [name for name, _, _ in SCORES]
+    yield ""
+    yield "FILTERS"
+    width = max((len(verdict.node) for verdict in report.verdicts), default=0)
+    for verdict in report.verdicts:
+        if not verdict.filters:
+            yield f"  {verdict.node.ljust(width)}  passes all"
+        for filter_name, reasons in verdict.filters.items():
+            yield f"  {verdict.node.ljust(width)}  {filter_name}: {', '.join(reasons)}"
+    feasible = [verdict for verdict in report.verdicts if verdict.total is not None]
+    yield ""
+    if not feasible:
+        yield report.message
+        return
+    yield "SCORES (0 to 100 each, times weight)"
+    nodes = [verdict.node for verdict in feasible]
+    label = max(map(len, names)) + 2
+    yield f"  {''.ljust(label)}  WEIGHT  " + "  ".join(nodes)
+    for score, weight, _ in SCORES:
+        cells = [str(verdict.scores.get(score, 0)).rjust(len(verdict.node)) for verdict in feasible]
+        yield f"  {score.ljust(label)}  {str(weight).rjust(6)}  " + "  ".join(cells)
+    totals = [str(verdict.total).rjust(len(verdict.node)) for verdict in feasible]
+    yield f"  {'total'.ljust(label)}          " + "  ".join(totals)
+    yield ""
+    if len(report.best) == 1:
+        yield f"best: {report.best[0]}"
+    else:
+        yield f"best: {', '.join(report.best)}, equally; the scheduler picks one of them at random"

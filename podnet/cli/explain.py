@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -33,8 +32,7 @@ from podnet.controlplane.api.resources import (
 )
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.client.rest import RestClient
-from podnet.controlplane.scheduler.report import ClusterObjects, PodReport, report_pod
-from podnet.controlplane.scheduler.scores import SCORES
+from podnet.controlplane.scheduler.report import ClusterObjects, render_report, report_pod
 from podnet.directories import ClusterDirectories, cluster_directories
 from podnet.launch import ClusterError
 from podnet.proxy.explain.service import Material, explain_service
@@ -111,12 +109,7 @@ def _list(client: RestClient, resource: Resource, namespace: str = "") -> Any:
 
 
 def _explain_service(directories: ClusterDirectories, namespace: str, name: str, node: str, output: Format) -> None:
-    nodes = launch.ask(directories, {"verb": "status"})["nodes"]
-    names = [str(each["name"]) for each in nodes]
-    workers = [str(each["name"]) for each in nodes if each["role"] == "worker"]
-    chosen = node or (workers or names)[0]
-    if chosen not in names:
-        fail(f"there is no node {chosen!r}: nodes are {', '.join(names)}")
+    names, chosen = _choose_node(directories, node)
 
     async def read() -> tuple[Object, Object, list[Object], list[Object]]:
         async with admin_client(directories) as client:
@@ -143,6 +136,20 @@ def _explain_service(directories: ClusterDirectories, namespace: str, name: str,
         return
     for line in render_text(found, _width(), [each for each in names if each != chosen]):
         print(line)
+
+
+def _choose_node(directories: ClusterDirectories, wanted: str) -> tuple[list[str], str]:
+    """The names of all nodes, and the one to ask: without a wish the first worker that runs."""
+    nodes = launch.ask(directories, {"verb": "status"})["nodes"]
+    names = [str(each["name"]) for each in nodes]
+    running = [each for each in nodes if each["pid"]]
+    first = next((each for each in running if each["role"] == "worker"), running[0] if running else nodes[0])
+    chosen = wanted or str(first["name"])
+    if chosen not in names:
+        fail(f"there is no node {chosen!r}: nodes are {', '.join(names)}")
+    if not any(each["name"] == chosen for each in running):
+        fail(f"node {chosen} is down, and its rules with it", f"podnet node restart {chosen} -c {directories.name}")
+    return names, chosen
 
 
 def _mode(directories: ClusterDirectories, node: str) -> str:
@@ -184,45 +191,5 @@ def _explain_pod(directories: ClusterDirectories, namespace: str, name: str, out
     if output is Format.JSON:
         print_json(asdict(report))
         return
-    for line in pod_lines(report):
+    for line in render_report(report):
         print(line)
-
-
-def pod_lines(report: PodReport) -> Iterator[str]:
-    """A report for people."""
-    where = f"on {report.node}" if report.node else "on no node yet"
-    yield f"Pod {report.pod} ({report.phase}), {where}"
-    if report.node:
-        yield "computed as of now, as if the pod still had to be placed; when it was, things may have been different"
-    else:
-        yield "computed as of now"
-    for note in report.notes:
-        yield f"note: {note}"
-    names = [name for name, _, _ in SCORES]
-    yield ""
-    yield "FILTERS"
-    width = max((len(verdict.node) for verdict in report.verdicts), default=0)
-    for verdict in report.verdicts:
-        if not verdict.filters:
-            yield f"  {verdict.node.ljust(width)}  passes all"
-        for filter_name, reasons in verdict.filters.items():
-            yield f"  {verdict.node.ljust(width)}  {filter_name}: {', '.join(reasons)}"
-    feasible = [verdict for verdict in report.verdicts if verdict.total is not None]
-    yield ""
-    if not feasible:
-        yield report.message
-        return
-    yield "SCORES (0 to 100 each, times weight)"
-    nodes = [verdict.node for verdict in feasible]
-    label = max(map(len, names)) + 2
-    yield f"  {''.ljust(label)}  WEIGHT  " + "  ".join(nodes)
-    for score, weight, _ in SCORES:
-        cells = [str(verdict.scores.get(score, 0)).rjust(len(verdict.node)) for verdict in feasible]
-        yield f"  {score.ljust(label)}  {str(weight).rjust(6)}  " + "  ".join(cells)
-    totals = [str(verdict.total).rjust(len(verdict.node)) for verdict in feasible]
-    yield f"  {'total'.ljust(label)}          " + "  ".join(totals)
-    yield ""
-    if len(report.best) == 1:
-        yield f"best: {report.best[0]}"
-    else:
-        yield f"best: {', '.join(report.best)}, equally; the scheduler picks one of them at random"

@@ -77,7 +77,7 @@ def check(lab: Which, output: Output = Format.TEXT) -> None:
 def solve(lab: Which) -> None:
     """Apply the solution to the running cluster."""
     folder, steps = _attached(lab)
-    steps.prepare()  # what the learner may have deleted
+    steps.apply(folder.path / "manifests")  # what the learner may have deleted
     steps.solve()
     stdout.print(f"\nLook at what changed, then: podnet lab check {folder.number}")
 

@@ -122,9 +122,11 @@ def choices(tables: Tables, chain: str) -> dict[str, Fraction]:
             for endpoint in choices(tables, match.target):
                 found[endpoint] = found.get(endpoint, Fraction(0)) + part
             left -= part
-    if found or chain not in nat:
+    if found or not nat.get(chain):
         return found
-    return choices(tables, jump_target(nat[chain][-1].text))
+    last = _parse_rule(nat[chain][-1].text)
+    special = ("s" in last.options or "src-type" in last.options) and not chain.startswith("KUBE-FW-")
+    return {} if special else choices(tables, last.target)  # else whoever is not special falls off the end
 
 
 def _odds(match: _Match) -> Fraction:
@@ -251,7 +253,7 @@ class _Walker:
             return FOREIGN
         name = self.endpoint_of(match.target)
         if "rcheck" in match.options:
-            return f"sessionAffinity: a client remembered for {match.get('seconds')} s goes to {name} again."
+            return f"sessionAffinity: a client seen within the last {match.get('seconds')} s goes to {name} again."
         odds = _odds(match)
         left = self._left.get(chain, Fraction(1))  # of those that reach the choice, so many come as far as this rule
         self._left[chain] = left - left * odds
@@ -259,7 +261,8 @@ class _Walker:
             return (
                 f"The only endpoint: {name}." if left == 1 else f"Whoever is left gets {name}: {percent(left)} of all."
             )
-        return f"{percent(odds)} of those that come here get {name}: {percent(left * odds)} of all."
+        of_all = "" if left == 1 else f": {percent(left * odds)} of all"
+        return f"{percent(odds)} of those that come here get {name}{of_all}."
 
     def _endpoint(self, match: _Match) -> str:
         if match.target == "KUBE-MARK-MASQ":
@@ -278,7 +281,7 @@ class _Walker:
             )
         what = f"node port {port.node_port}" if not match.get("d") else match.get("d").partition("/")[0]
         if match.target == "REJECT":
-            return f"{what}: {port.full_name} has no endpoint at all: refused at once, so that clients need not wait."
+            return f"{what}: {port.full_name} has no usable endpoint anywhere: refused at once, so that clients need not wait."
         if match.target == "DROP" and chain == "KUBE-PROXY-FIREWALL":
             return f"{what}: not translated, so not from loadBalancerSourceRanges: dropped."
         if match.target == "DROP":

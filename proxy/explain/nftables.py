@@ -100,6 +100,8 @@ def choices(live: LiveTable, chain: str, share: Fraction = Fraction(1)) -> dict[
     targets = list(_targets(text))
     if targets:
         return {target: share / len(targets) for target in targets}
+    if not text.startswith(("goto ", "numgen ")):
+        return {}  # only for special clients: everybody else falls off the end of the chain
     found: dict[str, Fraction] = {}
     leads = [lead for lead in _LEADS.findall(text) if lead in live.chains]
     for lead in leads:
@@ -209,7 +211,9 @@ class _Walker:
                 f"{what}: {port.full_name} has endpoints, but none on this node, and the policy is Local: whoever"
                 " was not translated before is dropped."
             )
-        return f"{what}: {port.full_name} has no endpoint at all: refused at once, so that clients need not wait."
+        return (
+            f"{what}: {port.full_name} has no usable endpoint anywhere: refused at once, so that clients need not wait."
+        )
 
     def sentence(self, text: str) -> str:
         """A plain sentence for a rule."""

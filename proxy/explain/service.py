@@ -101,7 +101,8 @@ def _owners(slices: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any
         for endpoint in piece.get("endpoints") or ():
             target = endpoint.get("targetRef") or {}
             name = target.get("name", "") if target.get("kind") == "Pod" else ""
-            for address in endpoint.get("addresses") or ():
+            for address in endpoint.get("addresses") or () if name or endpoint.get("nodeName") else ():
+                name = name or owners.get(address, ("", ""))[0]
                 owners[address] = (name, endpoint.get("nodeName") or "")
     return owners
 
@@ -271,7 +272,7 @@ def _connections(found: Material, node: NodeFacts, port: ServicePort) -> list[Co
 def _notes(found: Material, port: ServicePort, rows: Sequence[EndpointState], walk: Walk) -> tuple[str, ...]:
     """What the rules alone do not tell."""
     notes = []
-    if not walk.steps:
+    if not walk.steps and found.mode != "none":
         notes.append(
             f"The node has no rule for it, although it should: its kube-proxy has not got so far yet, or somebody has"
             f" deleted them. See podnet status and the log of podnet-node/{found.node['metadata']['name']}."
@@ -283,6 +284,10 @@ def _notes(found: Material, port: ServicePort, rows: Sequence[EndpointState], wa
     elif port.internal_local and not port.local_endpoints:
         notes.append(
             "internalTrafficPolicy is Local and no ready endpoint is on this node: clients here get no answer."
+        )
+    if port.has_endpoints and port.external_local and port.has_outside and not port.local_endpoints:
+        notes.append(
+            "externalTrafficPolicy is Local and no ready endpoint is on this node: clients outside get no answer here."
         )
     unused = [row for row in rows if row.ready and port.cluster_endpoints and not row.inside and not row.outside]
     if unused and walk.steps and not port.internal_local:

@@ -18,10 +18,11 @@ _MAX_RULE = 1000
 
 def render_text(found: Explanation, width: int | None, others: Sequence[str] = ()) -> list[str]:
     """`others`: the nodes that could be asked as well."""
-    lines = [f"Service {found.service} ({found.type}) on node {found.node}, proxy mode {found.mode}"]
+    title = f"Service {found.service} ({found.type}) on node {found.node}, proxy mode {found.mode}"
+    lines = _fold(title, width, "", "  ")
     lines += _fold("; ".join(found.facts), width, "  ") if found.facts else []
     if others:
-        lines.append(f"  other nodes: --node {' | '.join(others)}")
+        lines += _fold(f"other nodes: --node {' | '.join(others)}", width, "  ", "    ")
     if found.why_none:
         lines += ["", *_fold(f"No rules: {found.why_none}", width, "")]
     for port in found.ports:
@@ -33,7 +34,7 @@ def _port(port: PortExplanation, node: str, width: int | None) -> Iterator[str]:
     name = f"{port.name}: " if port.name else ""
     places = [f"{address}:{port.port}" for address in port.addresses]
     places += [f"node port {port.node_port}"] if port.node_port else []
-    yield f"PORT {name}{port.protocol} {', '.join(places) or port.port}"
+    yield from _fold(f"PORT {name}{port.protocol} {', '.join(places) or port.port}", width, "", "  ")
     for note in port.notes:
         yield from _fold(f"note: {note}", width, "  ")
     hook = chain = ""
@@ -50,9 +51,9 @@ def _port(port: PortExplanation, node: str, width: int | None) -> Iterator[str]:
         yield from _step(step, width)
     if port.endpoints:
         yield "  endpoints"
-        yield from _table(_endpoint_rows(port), "    ")
+        yield from _table(_endpoint_rows(port), "    ", width)
     if port.connections or any("dnat" in step.rule.lower() for step in port.steps):
-        yield from _connections(port, node)
+        yield from _connections(port, node, width)
 
 
 def _indent(step: Step) -> str:
@@ -104,7 +105,7 @@ def _endpoint_rows(port: PortExplanation) -> list[list[str]]:
     has_opened = any(row.opened is not None for row in port.endpoints)
     head = ["ADDRESS", "POD", "NODE", "STATE"]
     head += ["SHARE"] if has_inside else []
-    head += ["FROM OUTSIDE"] if has_outside else []
+    head += ["OUTSIDE"] if has_outside else []
     head += ["NOW"] if port.steps else []
     head += ["OPENED"] if has_opened else []
     rows = [head]
@@ -126,10 +127,11 @@ def _share(share: float | None) -> str:
     return "-" if not share else percent(share)
 
 
-def _connections(port: PortExplanation, node: str) -> Iterator[str]:
+def _connections(port: PortExplanation, node: str, width: int | None) -> Iterator[str]:
     count = len(port.connections)
     tracked = f"{count or 'none'} tracked now (podnet conntrack node/{node})"
-    yield f"  connections: {port.opened} opened by these rules since they were loaded, {tracked}"
+    said = f"connections: {port.opened} opened by these rules since they were loaded, {tracked}"
+    yield from _fold(said, width, "  ", "    ")
     if not count:
         return
     rows = [["CLIENT", "SENT TO", "ANSWERED BY", "TRANSLATED", "STATE", "LEFT"]]
@@ -148,12 +150,20 @@ def _connections(port: PortExplanation, node: str) -> Iterator[str]:
             f"{connection.timeout_s}s",
         ]
         rows.append([*cells, str(connection.packets), str(connection.bytes)] if counted else cells)
-    yield from _table(rows, "    ")
+    yield from _table(rows, "    ", width)
     if count > _MAX_CONNECTIONS:
         yield f"    ... and {count - _MAX_CONNECTIONS} more"
 
 
-def _table(rows: Sequence[Sequence[str]], indent: str) -> Iterator[str]:
+def _table(rows: Sequence[Sequence[str]], indent: str, width: int | None) -> Iterator[str]:
+    """Columns; where they do not fit the terminal, a paragraph for each row."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    if width is not None and len(indent) + sum(widths) + 2 * (len(widths) - 1) > width:
+        for row in rows[1:]:
+            said = ", ".join(
+                f"{head.lower()} {cell}" for head, cell in zip(rows[0][1:], row[1:], strict=True) if cell != "-"
+            )
+            yield from _fold(f"{row[0]}: {said}", width, indent, indent + "  ")
+        return
     for row in rows:
         yield indent + "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()

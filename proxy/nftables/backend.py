@@ -2,21 +2,27 @@
 
 What the kernel has is remembered, never listed on the way: an update costs what it changes. Listing happens twice: before
 a full load, to carry clients' affinity over, and when the generation number says that somebody else wrote rules.
+
+What the kernel refuses as too long for one transaction goes in several, see split.py.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from podnet.proxy.model import Model
 from podnet.proxy.nftables.generation import observe_generation
-from podnet.proxy.nftables.listing import dynamic_elements, is_listed
+from podnet.proxy.nftables.listing import dynamic_elements, is_listed, observed_ruleset
 from podnet.proxy.nftables.render import compile_ruleset
 from podnet.proxy.nftables.ruleset import TABLE, Ruleset, diff_ruleset, render_cleanup, render_full
+from podnet.proxy.nftables.split import halve_steps, join_steps, plan_steps
 from podnet.topology.kernel import Kernel, KernelError, Netns
 
 LOG = logging.getLogger(__name__)
+
+_TOO_LONG = (90, 105)
+"""EMSGSIZE, ENOBUFS: nothing of the transaction was taken."""
 
 
 class NftablesBackend:
@@ -30,16 +36,22 @@ class NftablesBackend:
         self._observe_generation = generation
         self._applied: Ruleset | None = None
         self._generation: int | None = None
+        self._must_split = False
 
     def sync(self, model: Model) -> None:
         """Make the table that of the model."""
         want = compile_ruleset(model)
         have, self._applied = self._applied, None  # unknown, until all scripts have gone through
         if have is None:
-            self._run(self._full(want))
+            self._load(want)
         else:
             changes = diff_ruleset(have, want)
-            self._run(*(script for script in (changes.update, changes.prune) if script))
+            try:
+                self._run(*(script for script in (changes.update, changes.prune) if script))
+            except KernelError as error:
+                if error.errno not in _TOO_LONG:
+                    raise
+                self._load(want)  # the update may have gone through and its prune not
         self._applied = want
 
     def is_intact(self) -> bool:
@@ -63,11 +75,46 @@ class NftablesBackend:
         self._applied = None
         self._kernel.nft(self._netns, render_cleanup())
 
-    def _full(self, want: Ruleset) -> str:
-        script = render_full(want)
-        for name, elements in dynamic_elements(want, self._listing()).items():
-            script += f"add element ip {TABLE} {name} {{ {', '.join(elements)} }}\n"
-        return script
+    def _load(self, want: Ruleset) -> None:
+        """Everything: in one transaction if the kernel takes it, else step by step over what is there."""
+        before = self._generation_or_none()
+        listing = self._listing()
+        if not self._must_split:
+            try:
+                self._run(_full(want, listing))
+            except KernelError as error:
+                if error.errno not in _TOO_LONG:
+                    raise
+                LOG.info("the rules do not fit into one transaction (an ordinary user's limit): several from now on")
+                self._must_split = True
+            else:
+                return
+        try:
+            self._run_steps(before, plan_steps(observed_ruleset(listing), want))
+        except KernelError as error:
+            # What was there is not ours to build on: a set of another make, or somebody writes at the same time.
+            LOG.warning("table %s cannot be taken over, it is made anew: %s", TABLE, error)
+            self._kernel.nft(self._netns, render_cleanup())
+            self._run_steps(self._generation_or_none(), plan_steps(Ruleset(), want))
+
+    def _run_steps(self, before: int | None, steps: Iterable[str]) -> None:
+        """`before`: the generation of which the steps know."""
+        waiting: list[Sequence[str]] = list(join_steps(steps))[::-1]
+        done = 0
+        while waiting:
+            together = waiting.pop()
+            try:
+                self._kernel.nft(self._netns, "".join(together))
+            except KernelError as error:
+                if error.errno not in _TOO_LONG or len(together) == 1:
+                    raise
+                first, second = halve_steps(together)
+                waiting += [second, first]
+            else:
+                done += 1
+        after = self._generation_or_none()
+        # Raised by more than we did, somebody else wrote too: then `is_intact` has to look closer.
+        self._generation = after if before is not None and after == before + done else -1
 
     def _run(self, *scripts: str) -> None:
         before = self._generation_or_none()
@@ -94,3 +141,10 @@ class NftablesBackend:
         except KernelError as error:
             LOG.debug("%s", error)
             return None
+
+
+def _full(want: Ruleset, listing: str) -> str:
+    script = render_full(want)
+    for name, elements in dynamic_elements(want, listing).items():
+        script += f"add element ip {TABLE} {name} {{ {', '.join(elements)} }}\n"
+    return script

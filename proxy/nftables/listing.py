@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from podnet.proxy.nftables.ruleset import Ruleset
+from podnet.proxy.nftables.ruleset import Chain, NamedSet, Ruleset
 
 _BLOCK = re.compile(r"^\t(chain|set|map) (\S+) \{$")
 _NO_RULE = ("type ", "comment ")
 _ELEMENTS = "elements = {"
+_ELEMENT = re.compile(r'([^":]+?)(?: comment "([^"]*)")?(?: : (.+))?')
 
 
 def parse_blocks(listing: str) -> dict[str, list[str]]:
@@ -45,6 +46,25 @@ def is_listed(want: Ruleset, listing: str) -> bool:
     return chains_ok and all(
         item.dynamic or len(parse_elements(blocks[name])) == len(item.elements) for name, item in want.sets.items()
     )
+
+
+def observed_ruleset(listing: str) -> Ruleset:
+    """What is there, as far as nft's words can be compared with ours: names and elements. A chain's rules cannot, so
+    each has one that equals none of ours. What packets fill counts as empty."""
+    blocks = parse_blocks(listing)
+    kinds = {found[2]: found[1] for line in listing.splitlines() if (found := _BLOCK.match(line))}
+    sets: dict[str, NamedSet] = {}
+    for name, lines in blocks.items():
+        kind = kinds[name]
+        if kind == "chain":
+            continue
+        dynamic = any(line.startswith("flags ") and "dynamic" in line for line in lines)
+        parsed = [found for text in parse_elements(lines) if not dynamic and (found := _ELEMENT.fullmatch(text))]
+        elements = {found[1]: found[3] or "" for found in parsed}
+        comments = {found[1]: found[2] for found in parsed if found[2]}
+        sets[name] = NamedSet("map" if kind == "map" else "set", "", elements, comments, dynamic)
+    chains = {name: Chain(("",)) for name in blocks if kinds[name] == "chain"}
+    return Ruleset(chains, sets)
 
 
 def parse_elements(lines: list[str]) -> list[str]:

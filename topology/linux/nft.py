@@ -22,7 +22,14 @@ from podnet.topology.linux.syscalls import in_netns
 
 _CONTEXTS_MAX = 32
 _USES_MAX = 2000
-_ERRNOS = {"No such file or directory": 2, "File exists": 17, "Operation not supported": 95, "Device or resource": 16}
+_ERRNOS = {
+    "No such file or directory": 2,
+    "File exists": 17,
+    "Operation not supported": 95,
+    "Device or resource": 16,
+    "Message too long": 90,
+    "No buffer space": 105,
+}
 _ERROR_LINE = re.compile(r"Error: (.*)")
 
 
