@@ -18,7 +18,7 @@ def admin_endpoint(directories: ClusterDirectories) -> Endpoint:
     """The API server of a running cluster, as its administrator. Raises ClusterError when it is not running."""
     record = directories.record()
     if record is None or not record.running:
-        raise ClusterError(f"cluster {directories.name!r} is not running", "start one with: podnet up")
+        raise ClusterError(f"cluster {directories.name!r} is not running", f"podnet up -c {directories.name}")
     pki_dir = ClusterPaths(directories.state).pki_dir
     return Endpoint(
         f"https://127.0.0.1:{record.api_port}",

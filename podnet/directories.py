@@ -9,12 +9,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from podnet import room
+
 from podnet.topology.cgroups import remove_recorded
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,14 @@ def runtime_root() -> Path:
     return Path(f"/tmp/podnet-{os.geteuid()}")
 
 
+class ClusterNameError(ValueError):
+    """A name that no cluster may have: it becomes part of paths, which are removed with the cluster."""
+
+
 def cluster_directories(name: str) -> ClusterDirectories:
-    """The directories of the cluster of this name."""
+    """The directories of the cluster of this name. Raises ClusterNameError."""
+    if not _NAME.fullmatch(name):
+        raise ClusterNameError(f"{name!r} is no cluster name: use lower-case letters, digits and dashes, at most 40")
     return ClusterDirectories(name, state_root() / name, runtime_root() / name)
 
 
@@ -115,4 +125,4 @@ def known_clusters() -> list[ClusterDirectories]:
     for root in (state_root(), runtime_root()):
         if root.is_dir():
             names |= {entry.name for entry in root.iterdir() if entry.is_dir()}
-    return [cluster_directories(name) for name in sorted(names)]
+    return [cluster_directories(name) for name in sorted(names) if _NAME.fullmatch(name)]

@@ -26,7 +26,6 @@ from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec
 
 DOWN_TIMEOUT_S = 5.0
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
 class ClusterError(Exception):
@@ -56,10 +55,8 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
     The caller must be single-threaded until this has returned from its fork (no progress display before).
     """
     began = time.monotonic()
-    if not _NAME.fullmatch(spec.name):
-        raise ClusterError(f"{spec.name!r} is no cluster name", "use lower-case letters, digits and dashes, at most 40")
-    check_programs()
     directories = cluster_directories(spec.name)
+    check_programs()
     is_new = not directories.state.exists()
     lock = directories.try_lock()
     if lock is None:
@@ -219,7 +216,7 @@ def connect(directories: ClusterDirectories) -> socket.socket:
         return wire.connect(directories.control_socket)
     except OSError as err:
         running = ", ".join(d.name for d in known_clusters() if (record := d.record()) and record.running)
-        hint = f"running: {running}" if running else "start one with: podnet up"
+        hint = f"running: {running}" if running else f"podnet up -c {directories.name}"
         raise ClusterError(f"cluster {directories.name!r} is not running", hint) from err
 
 

@@ -304,6 +304,7 @@ class Supervisor:
                 _signal_group(conversation.child, signal.SIGHUP)
                 _signal_group(conversation.child, signal.SIGTERM)
             self._forget(conversation)
+            self._stop_if_abandoned(conversation)
             return
         for line in data.splitlines():
             with contextlib.suppress(wire.WireError, ValueError, TypeError):
@@ -332,9 +333,15 @@ class Supervisor:
             wire.send(conversation.sock, event)
         except OSError:
             self._forget(conversation)
+            self._stop_if_abandoned(conversation)
             return
         if event.get("done"):
             self._forget(conversation)
+
+    def _stop_if_abandoned(self, conversation: Conversation) -> None:
+        """Whoever boots the cluster was killed before it was up: it could not end the room, and nobody wants it."""
+        if conversation.wants_progress and not any(event.get("done") for event in self.progress):
+            self._stopping = True
 
     def report(self, event: dict[str, Any]) -> None:
         """Tell whoever waits for the boot how it goes; kept for those who come later."""

@@ -64,7 +64,7 @@ class Kubelet:
         )
         self.agent = NodeAgent(self.context, machine, self._network_changed)
         self.dispatch = PodDispatch(self.context, lambda: self.agent.node, self.agent.read)
-        self.statics = StaticPods(self.context, self.dispatch, lambda: self.agent.node)
+        self.static_pods = StaticPods(self.context, self.dispatch, lambda: self.agent.node)
         self.provisioner = LocalPathProvisioner(
             client,
             self._recorder.named(LOCAL_PATH),
@@ -90,7 +90,7 @@ class Kubelet:
                 # First what the runtime has, then what files and API want: a pod that runs already is adopted.
                 await self.cache.refresh()
                 group.create_task(supervise("runtime changes", self.cache.run), name="runtime changes")
-                self.statics.start()
+                self.static_pods.start()
                 await self.agent.register()
                 group.create_task(supervise("node status", self.agent.run_status), name="node status")
                 group.create_task(supervise("node lease", self.agent.run_lease), name="node lease")
@@ -100,12 +100,12 @@ class Kubelet:
             self._group = None
 
     async def _start_pods(self, group: asyncio.TaskGroup) -> None:
-        self._pods.add_handler(self.statics.on_pod)
+        self._pods.add_handler(self.static_pods.on_pod)
         group.create_task(supervise("pods", self._pods.run), name="pods")
         group.create_task(self._wake_on_services(), name="services read")
         await self._pods.wait_synced()
         self.dispatch.collect_orphans()
-        group.create_task(supervise("static pods", self.statics.run), name="static pods")
+        group.create_task(supervise("static pods", self.static_pods.run), name="static pods")
 
     async def _wake_on_services(self) -> None:
         await self._services.wait_synced()

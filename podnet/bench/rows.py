@@ -101,6 +101,12 @@ def _api() -> list[Row]:
     return api_rows()
 
 
+def _services() -> list[Row]:
+    from podnet.bench.services import services_rows
+
+    return services_rows()
+
+
 GROUPS: dict[str, Callable[[], list[Row]]] = {
     "boot": _boot,
     "scale": _scale,
@@ -108,6 +114,7 @@ GROUPS: dict[str, Callable[[], list[Row]]] = {
     "cni": _cni,
     "api": _api,
     "dns": _dns,
+    "services": _services,
 }
 
 

@@ -10,6 +10,7 @@ from podnet import __version__
 from podnet.capture.filters import FilterError
 from podnet.cli import bench, clusters, conntrack, etcd, explain, inspect, lab, node, objects, proxy, run
 from podnet.cli.output import fail
+from podnet.directories import ClusterNameError
 from podnet.interrupts import Interrupted
 from podnet.launch import ClusterError
 from podnet.targets import TargetError
@@ -59,7 +60,7 @@ def main() -> None:
         fail(str(err), err.fix)
     except SpecError as err:
         fail(str(err), code=1)
-    except (TargetError, FilterError) as err:
+    except (TargetError, FilterError, ClusterNameError) as err:
         fail(str(err), code=2)
     except Interrupted as err:
         fail(f"interrupted ({err}): what had been started is taken down", code=err.exit_code)

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     groups: Annotated[
-        list[str] | None, typer.Argument(help="boot, scale, datapath, cni, api, dns (default: all).")
+        list[str] | None, typer.Argument(help="boot, scale, datapath, cni, api, dns, services (default: all).")
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:

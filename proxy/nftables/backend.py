@@ -99,17 +99,18 @@ class NftablesBackend:
 
     def _run_steps(self, before: int | None, steps: Iterable[str]) -> None:
         """`before`: the generation of which the steps know."""
-        waiting: list[Sequence[str]] = list(join_steps(steps))[::-1]
+        waiting: list[Sequence[str]] = []
+        waiting += list(join_steps(steps))[::-1]
         done = 0
         while waiting:
             together = waiting.pop()
             try:
                 self._kernel.nft(self._netns, "".join(together))
             except KernelError as error:
-                if error.errno not in _TOO_LONG or len(together) == 1:
+                halves = halve_steps(together) if error.errno in _TOO_LONG else None
+                if halves is None:
                     raise
-                first, second = halve_steps(together)
-                waiting += [second, first]
+                waiting += halves[::-1]
             else:
                 done += 1
         after = self._generation_or_none()

@@ -38,8 +38,9 @@ def _refusal() -> str:
         ],
         ["tests/kernel/topology/test_underlay.py"],
         ["tests/kernel/topology/test_openflow.py"],
+        ["tests/kernel/proxy/test_proxy_scale.py"],
     ],
-    ids=["kernel", "underlay", "openflow"],
+    ids=["kernel", "underlay", "openflow", "proxy"],
 )
 def test_suite_as_an_ordinary_user(files: list[str]) -> None:
     if os.environ.get("PODNET_ORDINARY_USER"):

@@ -84,6 +84,18 @@ class Table:
             assert not self._is_referenced("@" + name), f"EBUSY: {line}"
             del self.sets[name]
 
+    def listing(self):
+        """As `nft list table` prints it."""
+        lines = ["table ip kube-proxy {"]
+        for name, elements in self.sets.items():
+            lines.append(f"\t{'map' if any(' : ' in text for text in elements.values()) else 'set'} {name} {{")
+            if elements:
+                lines.append(f"\t\telements = {{ {(',' + chr(10) + chr(9) * 4).join(elements.values())} }}")
+            lines.append("\t}")
+        for name, rules in self.chains.items():
+            lines += [f"\tchain {name} {{", *(f"\t\t{rule}" for rule in rules), "\t}"]
+        return "\n".join([*lines, "}"])
+
     def as_ruleset(self):
         """What is in it by now, as a packet meets it."""
         sets = {}

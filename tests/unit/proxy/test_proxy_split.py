@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from nft_table import BEHIND, SPECS, Table, clusters, ruleset_of, state_of
 from nft_walk import walk
-from proxy_objects import NODE_IP
+from proxy_objects import LOCAL, NODE_IP, REMOTE, model, piece, service
 
 from podnet.proxy.evaluate import Packet
 from podnet.proxy.nftables.backend import NftablesBackend
@@ -17,7 +18,10 @@ from podnet.proxy.nftables.split import halve_steps, join_steps, plan_steps
 from podnet.topology.kernel import KernelError
 
 SOURCES = (("10.244.1.9", "pod"), (NODE_IP, "node"), ("10.1.2.3", "outside"), ("192.0.2.1", "outside"))
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b")
+# Only one of them is reached from outside: of two with one node port, which the API server does not allow, the first has it.
+_any, _plain = (st.tuples(st.sampled_from(specs), st.sampled_from(BEHIND)) for specs in (SPECS, SPECS[:4]))
+pairs = st.fixed_dictionaries({}, optional={"a": _any, "b": _plain})
 
 
 def places(name):
@@ -52,38 +56,37 @@ def test_steps_lead_where_a_full_load_leads(before, after):
         assert (table.chains, table.sets) == state_of(want)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-@pytest.mark.parametrize("behind", BEHIND, ids=len)
-@pytest.mark.parametrize("new_spec", SPECS, ids=str)
-def test_between_two_steps_every_service_is_as_it_was_or_as_it_shall_be(spec, behind, new_spec):
-    other = (SPECS[0], BEHIND[3])
-    for before, after in (
-        ({}, {"a": (spec, behind), "b": other}),
-        ({"b": other}, {"a": (spec, behind), "b": other}),
-        ({"a": (spec, behind), "b": other}, {"b": other}),
-        ({"a": (spec, BEHIND[3]), "b": other}, {"a": (new_spec, behind), "b": other}),
-    ):
-        have = ruleset_of(before) if before else Ruleset()
-        want = ruleset_of(after)
-        table = Table()
-        if before:
-            table.run("".join(plan_steps(Ruleset(), have)))
-        old, new = verdicts(table.as_ruleset()), verdicts(want)
-        for step in plan_steps(have, want):
-            table.run(step)
-            for where, verdict in verdicts(table.as_ruleset()).items():
-                assert unlike(verdict) in (unlike(old[where]), unlike(new[where])), (where, step)
+@given(pairs, pairs)
+@settings(max_examples=25, deadline=None)
+@example({}, {"a": (SPECS[4], BEHIND[3])})
+@example({"a": (SPECS[6], BEHIND[3])}, {"a": (SPECS[4], BEHIND[2]), "b": (SPECS[1], BEHIND[4])})
+@example({"a": (SPECS[1], BEHIND[4])}, {"a": (SPECS[5], BEHIND[1])})
+def test_between_two_steps_every_service_is_as_it_was_or_as_it_shall_be(before, after):
+    have = ruleset_of(before) if before else Ruleset()
+    want = ruleset_of(after)
+    table = Table()
+    if before:
+        table.run("".join(plan_steps(Ruleset(), have)))
+    old, new = verdicts(table.as_ruleset()), verdicts(want)
+    for step in plan_steps(have, want):
+        table.run(step)
+        if step.split()[0] == "add" and step.split()[1] in {"set", "map", "table", "chain"} and before:
+            continue  # a name by itself changes nothing
+        for where, verdict in verdicts(table.as_ruleset()).items():
+            assert unlike(verdict) in (unlike(old[where]), unlike(new[where])), (where, step)
 
 
 class Small:
     """A kernel with a limit. It counts transactions, as the real one's generation does."""
 
     def __init__(self, limit):
-        self.limit, self.generation, self.table, self.refused = limit, 0, Table(), 0
+        self.limit, self.table = limit, Table()
+        self.generation = self.refused = self.listings = 0
 
     def nft(self, _netns, script):
         if script.startswith("list"):
-            return ""
+            self.listings += 1
+            return self.table.listing()
         if len(script) > self.limit:
             self.refused += 1
             raise KernelError("nft: Message too long", 90)
@@ -93,8 +96,6 @@ class Small:
 
 
 def test_what_is_still_too_long_is_halved_and_the_generation_is_known():
-    from proxy_objects import LOCAL, REMOTE, model, piece, service
-
     def some(count, *behind):
         names = [f"s{n}" for n in range(count)]
         return model(
@@ -107,20 +108,24 @@ def test_what_is_still_too_long_is_halved_and_the_generation_is_known():
     backend.sync(some(60, LOCAL))
     assert kernel.refused > 1
     assert kernel.generation > 4
-    assert backend.is_intact()  # without a listing, which this kernel does not have
+    assert backend.is_intact()
     backend.sync(some(60, LOCAL, REMOTE))
     assert all("numgen" in rules[-1] for name, rules in kernel.table.chains.items() if "default/" in name)
     assert backend.is_intact()
-    kernel.generation += 1
-    assert not backend.is_intact()
+    listings = kernel.listings
+    assert backend.is_intact()
+    assert kernel.listings == listings
+    kernel.generation += 1  # somebody else's
+    assert backend.is_intact()
+    assert kernel.listings == listings + 1
 
 
-def test_a_step_is_never_divided():
+def test_a_line_is_never_divided():
     kernel = Small(10)
     backend = NftablesBackend(kernel, "", lambda _netns: kernel.generation)
-    from proxy_objects import model
-
     with pytest.raises(KernelError, match="too long"):
         backend.sync(model([], []))
     assert halve_steps(["a", "b", "c"]) == (["a"], ["b", "c"])
+    assert halve_steps(["a\nb\n"]) == (["a\n"], ["b\n"])
+    assert halve_steps(["a\n"]) is None
     assert list(join_steps(["aa", "b", "ccccc", "d"], 3)) == [["aa", "b"], ["ccccc"], ["d"]]

@@ -47,7 +47,9 @@ def test_every_shortcoming_has_a_consequence_and_a_one_line_fix() -> None:
         "netem",
         "openvswitch",
     ]
-    bad = Probes((3, 8, 10), root=False, failed=dict.fromkeys(features, "no"), userns_error="refused", limits_problem="no")
+    bad = Probes(
+        (3, 8, 10), root=False, failed=dict.fromkeys(features, "no"), userns_error="refused", limits_problem="no"
+    )
     findings = report(bad)
     lacking = [finding for finding in findings if finding.status != "ok"]
     assert len(lacking) == len(findings) - 1  # namespaces themselves work
