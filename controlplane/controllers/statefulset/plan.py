@@ -125,8 +125,9 @@ def _thin(view: View, pods: dict[int, Object]) -> tuple[Step, bool]:
         return Step(), True
     wanted = [pods[ordinal] for ordinal in view.ordinals if ordinal in pods]
     unhealthy = [pod for pod in [*wanted, *reversed(condemned)] if not view.is_available(pod)]
-    # An unhealthy pod may itself be taken away, but only if nothing below it is unhealthy too.
-    if unhealthy and first is not unhealthy[0] and not view.is_available(first):
+    # An unhealthy pod may itself be taken away, but only if nothing below it is unhealthy too. One that has ended never
+    # becomes healthy: of two such, upstream waits for ever.
+    if unhealthy and first is not unhealthy[0] and not view.is_available(first) and not is_terminal(first):
         return Step(), True
     return Step(delete=(first,)), True
 

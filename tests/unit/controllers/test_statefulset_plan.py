@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from workload_objects import NOW, owner, pod
 
@@ -152,6 +152,7 @@ def test_claim_retention(deleted: str, scaled: str, condemned: bool, kinds: list
     update=st.sampled_from(["r1", "r2"]),
     events=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ready", "unready", "fail"])), max_size=20),
 )
+@example(replicas=1, start=4, update="r1", events=[(0, "unready"), (1, "fail"), (2, "fail")])
 def test_ordered_steps_reach_the_goal_and_keep_the_order(
     replicas: int, start: int, update: str, events: list[tuple[int, str]]
 ) -> None:
