@@ -20,12 +20,9 @@ COUNTER = iter(range(10_000))
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of one file share clusters, so one worker has them all, unless they are a group of their own."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @dataclass

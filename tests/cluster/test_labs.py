@@ -53,9 +53,7 @@ def need_etcd(lab):
                 pytest.skip(f"{program} is not installed: apt install {package}")
 
 
-@pytest.mark.parametrize(
-    "lab", [pytest.param(lab, marks=pytest.mark.xdist_group(lab.cluster), id=lab.path.name) for lab in LABS]
-)
+@pytest.mark.parametrize("lab", LABS, ids=[lab.path.name for lab in LABS])
 def test_the_walk_holds_the_starter_fails_the_solution_passes(lab, home):
     need_kubectl()
     need_etcd(lab)
