@@ -388,8 +388,11 @@ class PodWorker:
 
     def _next_due_ns(self, pod: Object, retry_ns: int) -> int:
         now_ns = self._context.clock()
+        deadline = self._deadline_ns(pod)
+        if 0 < deadline <= now_ns:
+            return now_ns + 1  # it passed during this very round, in which nobody looks at it again
         actions = self._plan(pod, self.state)
-        dues = [retry_ns, self._deadline_ns(pod), self.volumes.refresh_at_ns()]
+        dues = [retry_ns, deadline, self.volumes.refresh_at_ns()]
         dues += [wait.until_ns for wait in actions.wait]
         dues += [failure.at_ns + SHOW_FAILURE_NS for failure in self._memory.failures.values()]
         return min((due for due in dues if due > now_ns), default=0)

@@ -58,9 +58,9 @@ def main() -> None:
         app()
     except ClusterError as err:
         fail(str(err), err.fix)
-    except SpecError as err:
+    except (SpecError, ClusterNameError) as err:
         fail(str(err), code=1)
-    except (TargetError, FilterError, ClusterNameError) as err:
+    except (TargetError, FilterError) as err:
         fail(str(err), code=2)
     except Interrupted as err:
         fail(f"interrupted ({err}): what had been started is taken down", code=err.exit_code)

@@ -48,6 +48,8 @@ while not select.select([sys.stdin], [], [], 0.005)[0]:
         if answer.status != 200:
             raise OSError(answer.status)
         good[name] = good.get(name, 0) + 1
+        if sum(good.values()) == 1:
+            print("begun", flush=True)
     except (OSError, http.client.HTTPException) as error:
         bad.append(repr(error))
     finally:
@@ -72,6 +74,7 @@ def test_a_rolling_update_under_load_loses_no_request(cluster, namespace, web, w
     else:
         target, address, port = "host/client", "192.168.100.11", web["ports"][0]["nodePort"]
     client = start_in_room(cluster, target, "python3", "-c", CLIENT, address, str(port))
+    assert client.stdout.readline() == "begun\n", "the load is there before anything changes"
     before = pods(cluster, namespace)
     cluster.kubectl("set", "env", "-n", namespace, "deploy/web", "VERSION=2")
     cluster.kubectl("rollout", "status", "-n", namespace, "deploy/web", "--timeout=120s")
