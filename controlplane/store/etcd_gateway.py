@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator
@@ -99,7 +100,7 @@ class EtcdGateway:
             except (aiohttp.ClientError, TimeoutError, _Unavailable) as error:
                 problem, uncertain = error, True
             if time.monotonic() >= deadline:
-                raise StoreUnavailableError(_words(problem))
+                raise StoreUnavailableError(f"etcd is not available: {_words(problem)}")
             self.pass_over()
             await asyncio.sleep(PAUSE_S)
 
@@ -116,6 +117,7 @@ class EtcdGateway:
                 self._url(path), data=orjson.dumps(body), headers=headers, timeout=timeout
             ) as response:
                 await _check(response)
+                _notice_silence(response)
                 async with aclosing(_lines(response)) as lines:
                     async for line in lines:
                         message = orjson.loads(line)
@@ -159,6 +161,17 @@ class EtcdGateway:
 
 class _Unavailable(Exception):
     """One member cannot serve now; another one may."""
+
+
+def _notice_silence(response: aiohttp.ClientResponse) -> None:
+    """A member whose cable is cut says nothing for ever, and a quiet watch cannot tell: let the kernel ask (four seconds)."""
+    transport = response.connection.transport if response.connection is not None else None
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

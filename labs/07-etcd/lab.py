@@ -17,6 +17,7 @@ from podnet.launch import ClusterError, ask
 
 SNAPSHOT = "lab-07.db"
 NUMBER = "271828"
+NEAR = 25
 
 
 class ControlPlane(Lesson):
@@ -119,12 +120,16 @@ class ControlPlane(Lesson):
             )
             self.cable("cp-2", up=True)
             self.session.wait_until(self._level, "cp-2 has caught up", 30)
-            self.third = self.members()
             self.tell(f"cp-2 is back: term {self.third['cp-2']['raftTerm']}, index {self.third['cp-2']['raftIndex']}")
 
     def _level(self) -> bool:
-        found = self.members()
-        return len(found) == 3 and len({status["raftIndex"] for status in found.values()}) == 1
+        self.third = self.members()
+        return len(self.third) == 3 and self._spread() <= NEAR
+
+    def _spread(self) -> int:
+        """How far the last is behind the first: they are asked one after the other, and the cluster writes meanwhile."""
+        indexes = [status["raftIndex"] for status in self.third.values()]
+        return max(indexes) - min(indexes)
 
     def lose_the_majority(self) -> None:
         with self.phase("Two of three are cut off"):
@@ -175,10 +180,9 @@ class ControlPlane(Lesson):
         return "a linearizable read needs a majority, too"
 
     def check_caught_up(self) -> str:
-        indexes = {status["raftIndex"] for status in self.third.values()}
-        if len(indexes) != 1:
-            raise CheckFailed(f"indexes {sorted(indexes)}", "podnet etcd ctl endpoint status -w table")
-        return f"index {indexes.pop()} on all three"
+        if self._spread() > NEAR:
+            raise CheckFailed(f"{self._spread()} entries behind", "podnet etcd ctl endpoint status -w table")
+        return f"index {self.third['cp-2']['raftIndex']}, as far as the others"
 
     def check_minority(self) -> str:
         if self.minority:

@@ -62,6 +62,12 @@ def leader(lab, asked=("cp-1", "cp-2", "cp-3"), node="cp-1"):
     return next((n for n, s in found.items() if s["leader"] == s["header"]["member_id"]), None)
 
 
+def spread(lab):
+    """How far the last member is behind the first; they are asked one after the other, and the cluster writes meanwhile."""
+    indexes = [status["raftIndex"] for status in members(lab).values()]
+    return max(indexes) - min(indexes)
+
+
 def make_leader(lab, name):
     lab.wait(lambda: leader(lab), "there is a leader")
     if leader(lab) != name:
@@ -105,7 +111,7 @@ def test_a_leader_that_is_cut_off_is_replaced_and_no_write_is_lost(lab):
     finally:
         lab.podnet("link", "up", "cp-2", "s1", "-c", lab.name)
     lab.wait(lambda: len(members(lab)) == 3, "it is back")
-    lab.wait(lambda: len({s["raftIndex"] for s in members(lab).values()}) == 1, "it has caught up")
+    lab.wait(lambda: spread(lab) <= 25, "it has caught up")
     assert set(written) <= names(lab)
 
 
@@ -115,7 +121,7 @@ def test_without_a_majority_nothing_is_written_and_afterwards_it_goes_on(lab):
     try:
         refused = write(lab, "minority", check=False)
         assert refused.returncode != 0
-        assert "etcdserver" in refused.stderr or "no answer in time" in refused.stderr
+            assert "etcd is not available" in refused.stderr
     finally:
         for name in ("cp-2", "cp-3"):
             lab.podnet("link", "up", name, "s1", "-c", lab.name)
@@ -131,7 +137,7 @@ def test_a_member_that_is_killed_is_started_again_with_its_data(lab):
     write(lab, "while-down")
     lab.wait(lambda: lab.component("etcd/cp-3")["restarts"] == before["restarts"] + 1, "the supervisor starts it again")
     lab.wait(lambda: len(members(lab)) == 3, "it is back")
-    lab.wait(lambda: len({s["raftIndex"] for s in members(lab).values()}) == 1, "it has caught up")
+    lab.wait(lambda: spread(lab) <= 25, "it has caught up")
 
 
 def test_a_snapshot_brings_back_what_was_deleted(lab, spec_file, tmp_path):
