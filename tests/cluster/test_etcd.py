@@ -121,7 +121,7 @@ def test_without_a_majority_nothing_is_written_and_afterwards_it_goes_on(lab):
     try:
         refused = write(lab, "minority", check=False)
         assert refused.returncode != 0
-            assert "etcd is not available" in refused.stderr
+        assert "etcd is not available" in refused.stderr
     finally:
         for name in ("cp-2", "cp-3"):
             lab.podnet("link", "up", name, "s1", "-c", lab.name)
