@@ -167,22 +167,11 @@ def initial_status(obj: Object, resource: Resource) -> dict[str, Any] | None:
     """The status an object is born with, None for no status field at all."""
     name = resource.qualified_name
     if name == "pods":
-        return _pod_status(obj)
+        return {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
     initial = _INITIAL_STATUS.get(name)
     if name == "horizontalpodautoscalers.autoscaling" and resource.version == "v1":
         return {"currentReplicas": 0, "desiredReplicas": 0}
     return dict(initial) if initial is not None else ({} if name.endswith((".batch", ".k8s.io")) else None)
-
-
-def _pod_status(pod: Object) -> dict[str, Any]:
-    """The scheduler does not look at a pod with gates, so nobody else would say why it waits."""
-    spec = pod.get("spec") or {}
-    status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(spec)}
-    if spec.get("schedulingGates"):
-        why = "Scheduling is blocked due to non-empty scheduling gates"
-        gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": why}
-        status["conditions"] = [{**gated, "lastTransitionTime": pod["metadata"]["creationTimestamp"]}]
-    return status
 
 
 def prepare_update(new: Object, old: Object, resource: Resource, subresource: str) -> None:

@@ -12,7 +12,6 @@ from podnet.controlplane.api.types import Object
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
 
 DEFAULT_TOLERATION_S = 300
-SYSTEM_CLASSES = frozenset({"system-node-critical", "system-cluster-critical"})
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -22,11 +21,7 @@ def _new_pod(attributes: Attributes) -> Object | None:
 
 
 def priority(attributes: Attributes, lookup: Lookup) -> None:
-    """Resolve priorityClassName to a number and a preemption policy; the system's own classes never go."""
-    if attributes.resource == PRIORITYCLASSES and attributes.operation == "DELETE":
-        if attributes.name in SYSTEM_CLASSES:
-            raise attributes.refuse("this is a system priority class and cannot be deleted")
-        return
+    """Resolve priorityClassName to a number and a preemption policy."""
     pod = _new_pod(attributes)
     if pod is None:
         return

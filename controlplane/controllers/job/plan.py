@@ -120,26 +120,25 @@ def _conclude(plan: Plan, outcome: Outcome, tally: Tally, pods: Sequence[Object]
         plan.events.append(("Warning", outcome.reason, outcome.message))
 
 
-def _failures_by_index(job: Object, pods: Sequence[Object]) -> dict[int, tuple[int, int, float]]:
-    """Index -> (failures that count, all of them, when it last failed), where the Job counts them apart."""
+def _failures_by_index(job: Object, pods: Sequence[Object]) -> dict[int, tuple[int, float]]:
+    """Index -> (its failures, when it last failed), where the Job counts them apart."""
     if job["spec"].get("backoffLimitPerIndex") is None:
         return {}
-    found: dict[int, tuple[int, int, float]] = {}
+    found: dict[int, tuple[int, float]] = {}
     for pod in pods:
         index = index_of(pod)
         if index is None or not has_failed(job, pod):
             continue
         ignored = phase_of(pod) == "Failed" and judge(job, pod).action == "Ignore"
-        count, every, last = found.get(index, (0, 0, 0.0))
-        count = max(count, index_failures(pod) + (not ignored))
-        found[index] = (count, max(count, every + 1), max(last, finished_at(pod) or 0.0))
+        count, last = found.get(index, (0, 0.0))
+        found[index] = (max(count, index_failures(pod) + (not ignored)), max(last, finished_at(pod) or 0.0))
     return found
 
 
-def _fail_indexes(job: Object, tally: Tally, failures: Mapping[int, tuple[int, int, float]]) -> None:
+def _fail_indexes(job: Object, tally: Tally, failures: Mapping[int, tuple[int, float]]) -> None:
     limit = job["spec"].get("backoffLimitPerIndex")
     if limit is not None:
-        tally.failed_indexes |= {index for index, (count, _, _) in failures.items() if count > int(limit)}
+        tally.failed_indexes |= {index for index, (count, _) in failures.items() if count > int(limit)}
     tally.failed_indexes -= tally.completed
 
 
@@ -155,7 +154,7 @@ def _still_tells(pod: Object, tally: Tally, active: Sequence[Object]) -> bool:
 class _Ranks:
     pods: Sequence[Object]
     active: Sequence[Object]
-    failures: Mapping[int, tuple[int, int, float]]
+    failures: Mapping[int, tuple[int, float]]
     now: float
 
 
@@ -184,7 +183,7 @@ def _fill(job: Object, plan: Plan, tally: Tally, ranks: _Ranks) -> None:
     if ranks.failures or job["spec"].get("backoffLimitPerIndex") is not None:
         _create_by_index(job, plan, tally, ranks, missing)
         return
-    wait_s = _wait_after_failures(ranks.pods, ranks.now)
+    wait_s = _wait_after_failures(job, ranks.pods, ranks.now)
     if wait_s > 0:
         plan.recheck_s = wait_s
     elif is_indexed(job):
@@ -216,8 +215,8 @@ def _create_by_index(job: Object, plan: Plan, tally: Tally, ranks: _Ranks, missi
     """Each index waits for itself alone."""
     waiting: list[float] = []
     for index in _pending_indexes(job, tally, ranks.active):
-        count, every, last = ranks.failures.get(index, (0, 0, 0.0))
-        wait_s = last + POD_FAILURE.delay_s(every - 1) - ranks.now if every else 0.0
+        count, last = ranks.failures.get(index, (0, 0.0))
+        wait_s = last + POD_FAILURE.delay_s(count - 1) - ranks.now if count else 0.0
         if wait_s > 0:
             waiting.append(wait_s)
         elif len(plan.create) < missing:
@@ -225,12 +224,16 @@ def _create_by_index(job: Object, plan: Plan, tally: Tally, ranks: _Ranks, missi
     plan.recheck_s = min(waiting) if waiting else None
 
 
-def _wait_after_failures(pods: Sequence[Object], now: float) -> float:
-    """How long the next pod has to wait for the failures since the last success, also for those that a policy ignores."""
-    ended = [(finished_at(pod) or 0.0, phase_of(pod) == "Succeeded") for pod in pods if is_terminal(pod)]
+def _wait_after_failures(job: Object, pods: Sequence[Object], now: float) -> float:
+    """How long the next pod has to wait for the failures since the last success."""
+    ended = [(finished_at(pod) or 0.0, phase_of(pod) == "Succeeded") for pod in pods if _has_ended(job, pod)]
     last_success = max((moment for moment, succeeded in ended if succeeded), default=0.0)
     failed = [moment for moment, succeeded in ended if not succeeded and moment >= last_success]
     return max(failed) + POD_FAILURE.delay_s(len(failed) - 1) - now if failed else 0.0
+
+
+def _has_ended(job: Object, pod: Object) -> bool:
+    return is_terminal(pod) and not (phase_of(pod) == "Failed" and judge(job, pod).action == "Ignore")
 
 
 def _watch_deadline(job: Object, plan: Plan, now: float) -> None:

@@ -111,20 +111,6 @@ async def test_priority(client: LocalClient, name: str, value: int) -> None:
     assert (spec["priority"], spec["preemptionPolicy"]) == (value, "PreemptLowerPriority")
 
 
-@pytest.mark.parametrize("name", ["system-node-critical", "system-cluster-critical"])
-async def test_the_systems_priorities_never_go(client: LocalClient, name: str) -> None:
-    with pytest.raises(StatusError, match="this is a system priority class and cannot be deleted"):
-        await client.delete(PRIORITYCLASSES, "", name)
-    assert (await client.get(PRIORITYCLASSES, "", name))["value"] >= 2_000_000_000
-
-
-async def test_a_gated_pod_says_so_from_the_beginning(client: LocalClient) -> None:
-    gated = await make_pod(client, schedulingGates=[{"name": "example.com/wait"}])
-    (condition,) = gated["status"]["conditions"]
-    assert (condition["type"], condition["status"], condition["reason"]) == ("PodScheduled", "False", "SchedulingGated")
-    assert condition["lastTransitionTime"] == gated["metadata"]["creationTimestamp"]
-
-
 async def test_the_global_default_priority(client: LocalClient) -> None:
     await client.create(
         r.PRIORITYCLASSES, {"metadata": {"name": "d"}, "value": 7, "globalDefault": True, "preemptionPolicy": "Never"}

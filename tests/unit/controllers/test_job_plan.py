@@ -133,16 +133,6 @@ def test_an_ignored_failure_does_not_count() -> None:
     assert plan.create == [NewPod()]
 
 
-@pytest.mark.parametrize("spec", [{}, {**INDEXED, "backoffLimitPerIndex": 0}], ids=["job", "index"])
-def test_an_ignored_failure_delays_the_next_try(spec: dict[str, Any]) -> None:
-    policy = exits("Ignore", "In", 5)
-    failed = [tracked(ended(f"f{n}", "Failed", code=5, at=format_time(NOW)), 0) for n in range(2)]
-    body = job(podFailurePolicy=policy, **{**spec, "completions": 1})
-    assert (plan_job(body, failed[:1], NOW).create, plan_job(body, failed[:1], NOW).recheck_s) == ([], 10.0)
-    assert plan_job(body, failed, NOW).recheck_s == 20.0
-    assert len(plan_job(body, failed, NOW + 20).create) == 1
-
-
 def test_the_next_try_waits_longer_each_time() -> None:
     just_now = [tracked(ended(f"f{n}", "Failed", code=1, at=format_time(NOW - n))) for n in range(3)]
     plan = plan_job(job(), just_now[:1], NOW)
