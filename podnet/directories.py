@@ -6,11 +6,13 @@ $XDG_RUNTIME_DIR/podnet/<name>/  (default /tmp/podnet-<uid>) control.sock and ro
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import re
 import shutil
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,7 +92,25 @@ class ClusterDirectories:
 
     def remove_state(self) -> None:
         """Forget what the cluster kept."""
-        shutil.rmtree(self.state, ignore_errors=True)
+        remove_tree(self.state)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a directory with all that is in it, as far as one may.
+
+    overlayfs leaves directories of mode 0 in containers' files, which only root can look into: an ordinary user takes
+    the right, being the owner, and tries again.
+    """
+    shutil.rmtree(root, ignore_errors=True)
+    if not root.exists():
+        return
+    for directory, names, _ in os.walk(root):
+        for name in names:
+            path = os.path.join(directory, name)
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.lstat(path).st_mode):  # and not a link out of here
+                    os.chmod(path, 0o700)
+    shutil.rmtree(root, ignore_errors=True)
 
 
 def state_root() -> Path:

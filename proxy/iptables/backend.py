@@ -15,7 +15,16 @@ from typing import Protocol
 from podnet.proxy.iptables.listing import parse_save
 from podnet.proxy.iptables.program import EMSGSIZE, Iptables
 from podnet.proxy.iptables.render import compile_ruleset
-from podnet.proxy.iptables.ruleset import Ruleset, is_listed, render_changes, render_cleanup, render_full, split_script
+from podnet.proxy.iptables.ruleset import (
+    TRANSACTION_LINES,
+    Ruleset,
+    is_listed,
+    render_changes,
+    render_cleanup,
+    render_full,
+    split_script,
+    split_tables,
+)
 from podnet.proxy.model import Model
 from podnet.proxy.nftables.generation import observe_generation
 from podnet.topology.kernel import Kernel, KernelError, Netns, SetSysctl
@@ -69,12 +78,7 @@ class IptablesBackend:
             self._load(want)
             self._kernel.apply(self._netns, (SetSysctl(ROUTE_LOCALNET, "1"),))
         elif script := render_changes(have, want):
-            try:
-                self._restore_changes(script)
-            except KernelError as error:
-                if self._must_split or error.errno != EMSGSIZE:
-                    raise
-                self._load(want)  # part of it may have gone through
+            self._restore_changes(script)
         self._applied = want
 
     def is_intact(self) -> bool:
@@ -130,10 +134,23 @@ class IptablesBackend:
         self._program.restore(self._netns, parts)
         return parts.count("COMMIT\n")
 
+    def _restore_or_split(self, script: str) -> int:
+        """As `_restore`; what the kernel refuses as too long, of which it took nothing, goes in several transactions.
+        A full load in its place would leave Services without rules for a moment."""
+        if not self._must_split:
+            try:
+                return self._restore(script)
+            except KernelError as error:
+                if error.errno != EMSGSIZE:
+                    raise
+                self._must_split = True
+        return self._restore(script)
+
     def _restore_changes(self, script: str) -> None:
         before = self._generation_or_none()
         known = before is not None and before == self._generation
-        transactions = self._restore(script)
+        is_long = script.count("\n") > TRANSACTION_LINES
+        transactions = sum(self._restore_or_split(block) for block in (split_tables(script) if is_long else [script]))
         after = self._generation_or_none()
         # Raised by more than our transactions, or by somebody since the last look: then `is_intact` looks closer.
         ours = known and before is not None and after == before + transactions

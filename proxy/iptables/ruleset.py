@@ -115,18 +115,41 @@ def render_changes(have: Ruleset, want: Ruleset) -> str:
 
 def split_script(script: str) -> str:
     """The same script in transactions of a bounded size. An ordinary user's netlink socket takes no message beyond
-    net.core.wmem_max, and iptables sends a transaction as one. Chains are written bottom up and the long ones are
-    edited in place, so what stands between two transactions is whole."""
-    table, pending, parts = "", list[str](), list[str]()
-    for line in script.splitlines():
-        if line.startswith("*"):
-            table = line[1:]
-        elif line != "COMMIT":
-            pending.append(line)
-        if pending and (line == "COMMIT" or len(pending) == TRANSACTION_LINES):
-            parts.append(_block(table, pending))
-            pending = []
+    net.core.wmem_max, and iptables sends a transaction as one. Chains are written bottom up, the long ones are edited in
+    place, and one that is filled anew is filled within one transaction unless it alone is too long for it: so what
+    stands between two transactions is whole."""
+    parts = list[str]()
+    for block in split_tables(script):
+        table, *lines = block.splitlines()[:-1]
+        pending = list[str]()
+        for group in _fills(lines):
+            if pending and len(pending) + len(group) > TRANSACTION_LINES:
+                parts.append(_block(table[1:], pending))
+                pending = []
+            pending += group
+            while len(pending) > TRANSACTION_LINES:
+                parts.append(_block(table[1:], pending[:TRANSACTION_LINES]))
+                pending = pending[TRANSACTION_LINES:]
+        if pending:
+            parts.append(_block(table[1:], pending))
     return "".join(parts)
+
+
+def split_tables(script: str) -> list[str]:
+    """The blocks of a script, each of which is taken whole or not at all."""
+    return [f"*{block}" for block in re.split(r"^\*", script, flags=re.MULTILINE)[1:]]
+
+
+def _fills(lines: Iterable[str]) -> list[list[str]]:
+    """Lines that belong together: a chain that is emptied, with the rules that it gets at once."""
+    groups = list[list[str]]()
+    for line in lines:
+        head = groups[-1][0] if groups else ""
+        if head.startswith(":") and line.startswith(f"-A {head[1:].split(' ', 1)[0]} "):
+            groups[-1].append(line)
+        else:
+            groups.append([line])
+    return groups
 
 
 def _bottom_up(chains: Iterable[str]) -> list[str]:

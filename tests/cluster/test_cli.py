@@ -216,6 +216,8 @@ def test_down_is_quick_and_up_again_finds_the_objects(small):
         ),
         "its pod runs again",
     )
+    small.podnet("down", "-c", small.name, "--purge")
+    assert not (small.home / "state" / "podnet" / small.name).exists(), "purged is purged, whoever it was"
 
 
 def test_nothing_of_the_host_changes(boot_cluster):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from proxy_objects import LOCAL, REMOTE, model, piece, service
 from podnet.proxy.iptables.backend import ROUTE_LOCALNET, IptablesBackend
 from podnet.proxy.iptables.listing import jump_target, parse_save
 from podnet.proxy.iptables.render import compile_ruleset
-from podnet.proxy.iptables.ruleset import JUMPS, is_ours, render_changes
+from podnet.proxy.iptables.ruleset import JUMPS, TRANSACTION_LINES, is_ours, render_changes, split_script
 from podnet.proxy.modes import MODES, new_backend, other_modes
 from podnet.topology.kernel import KernelError, SetSysctl
 
@@ -31,6 +34,7 @@ class Small:
         self.refusal: KernelError | None = None
         self.nftables = True
         self.longest = 100_000
+        self.committed: list[dict[str, dict[str, list[str]]]] = []
 
     def is_nftables(self) -> bool:
         return self.nftables
@@ -62,6 +66,7 @@ class Small:
             elif word == "COMMIT":
                 self.generation += 1
                 self.tables[table] = chains
+                self.committed.append(copy.deepcopy(self.tables))
 
     def save(self, _netns: str) -> str:
         if self.refusal:
@@ -252,6 +257,34 @@ def test_long_chains_are_edited_in_place_and_large_scripts_split(steps, longest)
         assert backend.is_intact()
     backend.cleanup()
     assert small.tables == BUILT_IN
+
+
+@given(st.lists(st.sets(st.integers(1, 80), min_size=3), min_size=2, max_size=3))
+def test_what_stays_is_there_between_any_two_transactions(steps):
+    """An ordinary user's change comes in several: a Service that it does not concern is served all the while."""
+    small = Small()
+    backend = IptablesBackend(Sysctls(), program=small, generation=lambda _netns: small.generation)
+    backend.sync(many(sorted(steps[0])))
+    small.longest = 110
+    for old, new in itertools.pairwise(steps):
+        small.committed.clear()
+        before, after = (compile_ruleset(many(sorted(step))).chains("nat") for step in (old, new))
+        backend.sync(many(sorted(new)))
+        for chain in before.keys() & after.keys():
+            stays = set(before[chain]) & set(after[chain])
+            assert all(stays <= set(state["nat"][chain]) for state in small.committed), chain
+
+
+def test_a_chain_that_is_filled_anew_is_filled_in_one_transaction():
+    first = [f"-A KUBE-SVC-{number} -j RETURN" for number in range(TRANSACTION_LINES - 2)]
+    filled = [":KUBE-SERVICES - [0:0]", *(f"-A KUBE-SERVICES -d {number}" for number in range(4))]
+    script = "".join(f"{line}\n" for line in ("*nat", *first, *filled, "COMMIT"))
+    parts = split_script(script).split("COMMIT\n")
+    assert parts[0].splitlines() == ["*nat", *first]
+    assert parts[1].splitlines() == ["*nat", *filled]
+    long = "".join(f"-A KUBE-SERVICES -d {number}\n" for number in range(2 * TRANSACTION_LINES))
+    script = f"*nat\n:KUBE-SERVICES - [0:0]\n{long}COMMIT\n"
+    assert max(part.count("\n") for part in split_script(script).split("COMMIT\n")) <= TRANSACTION_LINES + 1
 
 
 TARGETS = [
