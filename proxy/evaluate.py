@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, TypeAlias
 
-from podnet.proxy.model import Endpoint, Model, ServicePort
+from podnet.proxy.model import Endpoint, Model, NodeFacts, ServicePort
 
 Origin: TypeAlias = Literal["pod", "node", "external"]
 Action: TypeAlias = Literal["dnat", "reject", "drop", "pass"]
@@ -71,16 +71,16 @@ def evaluate(model: Model, packet: Packet, mode: Literal["nftables", "iptables"]
     return PASS
 
 
-def allowed_sources(model: Model, port: ServicePort) -> tuple[IPv4Network, ...]:
+def allowed_sources(node: NodeFacts, port: ServicePort) -> tuple[IPv4Network, ...]:
     """Who may use the load balancer's addresses. A node inside the ranges may also speak from such an address itself,
     where a load balancer has put it on the node."""
-    if not any(ip in network for ip in model.node.ips for network in port.source_ranges):
+    if not any(ip in network for ip in node.ips for network in port.source_ranges):
         return port.source_ranges
     return (*port.source_ranges, *(IPv4Network(ip) for ip in port.load_balancer_ips))
 
 
 def _admitted(model: Model, port: ServicePort, packet: Packet) -> bool:
-    return not port.source_ranges or any(packet.src in network for network in allowed_sources(model, port))
+    return not port.source_ranges or any(packet.src in network for network in allowed_sources(model.node, port))
 
 
 def _internal(model: Model, port: ServicePort, packet: Packet) -> Verdict:

@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from podnet.proxy.fragments import Fragments
 from podnet.proxy.iptables.listing import parse_save
 from podnet.proxy.iptables.program import EMSGSIZE, Iptables
-from podnet.proxy.iptables.render import compile_ruleset
+from podnet.proxy.iptables.render import assemble, compile_port
 from podnet.proxy.iptables.ruleset import (
     TRANSACTION_LINES,
     Ruleset,
@@ -65,13 +66,14 @@ class IptablesBackend:
         self._netns = netns
         self._program = program or Iptables()
         self._observe_generation = generation
+        self._fragments = Fragments(compile_port)
         self._applied: Ruleset | None = None
         self._generation: int | None = None
         self._must_split = False
 
     def sync(self, model: Model) -> None:
         """Make the chains those of the model."""
-        want = compile_ruleset(model)
+        want = assemble(model, self._fragments.of(model))
         have, self._applied = self._applied, None  # unknown, until all tables have gone through
         if have is None:
             # The guard of 127/8 before what makes it needed.

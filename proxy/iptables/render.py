@@ -24,7 +24,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from podnet.proxy.evaluate import allowed_sources
@@ -35,30 +36,51 @@ MASQUERADE_MARK = "0x4000"
 _HASH_LENGTH = 16
 _COMMENT_MAX = 255
 
-_Chains = dict[str, list[str]]
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One Service port's share: rules that it appends to fixed chains of the filter and the nat table, as (chain, rule),
+    and chains of its own in the nat table."""
+
+    filter_rules: Sequence[tuple[str, str]]
+    nat_rules: Sequence[tuple[str, str]]
+    nat_chains: Mapping[str, tuple[str, ...]]
 
 
 def compile_ruleset(model: Model) -> Ruleset:
     """All chains of one node."""
-    filter_chains: _Chains = {name: [] for name in FIXED_CHAINS["filter"]}
-    nat: _Chains = {name: [] for name in FIXED_CHAINS["nat"]}
+    return assemble(model, [compile_port(model.node, port) for port in model.ports])
+
+
+def assemble(model: Model, fragments: Iterable[Fragment]) -> Ruleset:
+    """All chains of one node, from the shares of its Service ports."""
+    filter_chains: dict[str, list[str]] = {name: [] for name in FIXED_CHAINS["filter"]}
+    nat: dict[str, list[str]] = {name: [] for name in FIXED_CHAINS["nat"]}
     _add_base(filter_chains, nat)
     for check in model.health_checks:
         note = _comment(f"{check.namespace}/{check.name} health check node port")
         filter_chains["KUBE-NODEPORTS"].append(f"{note} -m tcp -p tcp --dport {check.port} -j ACCEPT")
-    for port in model.ports:
-        _add_refusals(filter_chains, model, port)
-        _add_dispatch(nat, model, port)
-        _add_port_chains(nat, model.node, port)
+    own: dict[str, tuple[str, ...]] = {}
+    for fragment in fragments:
+        for chain, rule in fragment.filter_rules:
+            filter_chains[chain].append(rule)
+        for chain, rule in fragment.nat_rules:
+            nat[chain].append(rule)
+        own.update(fragment.nat_chains)
     nat["KUBE-SERVICES"].append(
         _comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
         + " -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"
     )
-    return Ruleset(
-        {
-            table: {name: tuple(rules) for name, rules in chains.items()}
-            for table, chains in (("filter", filter_chains), ("nat", nat))
-        }
+    fixed = {name: tuple(rules) for name, rules in nat.items()}
+    return Ruleset({"filter": {name: tuple(rules) for name, rules in filter_chains.items()}, "nat": fixed | own})
+
+
+def compile_port(node: NodeFacts, port: ServicePort) -> Fragment:
+    """One Service port's share."""
+    return Fragment(
+        list(_refusals(node, port)),
+        list(_dispatch(port)),
+        {name: tuple(rules) for name, rules in _port_chains(node, port)},
     )
 
 
@@ -77,7 +99,7 @@ def _hash(text: str) -> str:
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:_HASH_LENGTH]
 
 
-def _add_base(filter_chains: _Chains, nat: _Chains) -> None:
+def _add_base(filter_chains: dict[str, list[str]], nat: dict[str, list[str]]) -> None:
     marked = f"{MASQUERADE_MARK}/{MASQUERADE_MARK}"
     filter_chains["KUBE-FIREWALL"].append(
         _comment("block incoming localnet connections")
@@ -97,64 +119,65 @@ def _add_base(filter_chains: _Chains, nat: _Chains) -> None:
     ]
 
 
-def _add_refusals(chains: _Chains, model: Model, port: ServicePort) -> None:
+def _refusals(node: NodeFacts, port: ServicePort) -> Iterator[tuple[str, str]]:
     """What the nat table does not translate is answered here."""
     action, why = ("DROP", "has no local endpoints") if port.has_endpoints else ("REJECT", "has no endpoints")
     note = _comment(f"{port.full_name} {why}")
     if not port.internal_endpoints:
-        chains["KUBE-SERVICES"].append(f"{note} {_to(port, port.cluster_ip)} -j {action}")
+        yield "KUBE-SERVICES", f"{note} {_to(port, port.cluster_ip)} -j {action}"
     if not (port.local_endpoints if port.external_local else port.cluster_endpoints):
-        outside = chains["KUBE-EXTERNAL-SERVICES"]
         for ip in port.outside_ips:
             # Who may not use the load balancer is not told either; the firewall's DROP comes after these.
-            sources = [f" -s {network}" for network in allowed_sources(model, port)] if _is_guarded(port, ip) else [""]
-            outside += [f"{note} {_to(port, ip)}{source} -j {action}" for source in sources]
+            sources = [f" -s {network}" for network in allowed_sources(node, port)] if _is_guarded(port, ip) else [""]
+            for source in sources:
+                yield "KUBE-EXTERNAL-SERVICES", f"{note} {_to(port, ip)}{source} -j {action}"
         if port.node_port:
             match = f"-m addrtype --dst-type LOCAL {_protocol(port)} --dport {port.node_port}"
-            outside.append(f"{note} {match} -j {action}")
+            yield "KUBE-EXTERNAL-SERVICES", f"{note} {match} -j {action}"
     barred = _comment(f"{port.full_name} traffic not accepted by {port_chain('FW', port)}")
-    chains["KUBE-PROXY-FIREWALL"] += [
-        f"{barred} {_to(port, ip)} -j DROP" for ip in port.load_balancer_ips if _is_guarded(port, ip)
-    ]
+    for ip in port.load_balancer_ips:
+        if _is_guarded(port, ip):
+            yield "KUBE-PROXY-FIREWALL", f"{barred} {_to(port, ip)} -j DROP"
 
 
-def _add_dispatch(nat: _Chains, model: Model, port: ServicePort) -> None:
-    services = nat["KUBE-SERVICES"]
+def _dispatch(port: ServicePort) -> Iterator[tuple[str, str]]:
+    """Every address of the Service leads to a chain."""
     if port.internal_endpoints:
         chain = port_chain("SVL" if port.internal_local else "SVC", port)
-        services.append(f"{_comment(f'{port.full_name} cluster IP')} {_to(port, port.cluster_ip)} -j {chain}")
+        yield "KUBE-SERVICES", f"{_comment(f'{port.full_name} cluster IP')} {_to(port, port.cluster_ip)} -j {chain}"
     if not port.has_endpoints or not port.has_outside:
         return
     external, firewall = port_chain("EXT", port), port_chain("FW", port)
     for ip in port.outside_ips:
         kind = "loadbalancer IP" if ip in port.load_balancer_ips else "external IP"
         chain = firewall if _is_guarded(port, ip) else external
-        services.append(f"{_comment(f'{port.full_name} {kind}')} {_to(port, ip)} -j {chain}")
-    if port.source_ranges and port.load_balancer_ips:
-        note = _comment(f"{port.full_name} loadbalancer IP")
-        nat[firewall] = [f"{note} -s {network} -j {external}" for network in allowed_sources(model, port)]
+        yield "KUBE-SERVICES", f"{_comment(f'{port.full_name} {kind}')} {_to(port, ip)} -j {chain}"
     if port.node_port:
         match = f"{_protocol(port)} --dport {port.node_port}"
-        nat["KUBE-NODEPORTS"].append(f"{_comment(port.full_name)} {match} -j {external}")
+        yield "KUBE-NODEPORTS", f"{_comment(port.full_name)} {match} -j {external}"
 
 
-def _add_port_chains(nat: _Chains, node: NodeFacts, port: ServicePort) -> None:
-    """KUBE-EXT-, KUBE-SVC-, KUBE-SVL- and KUBE-SEP-, those that something leads to."""
+def _port_chains(node: NodeFacts, port: ServicePort) -> Iterator[tuple[str, Iterable[str]]]:
+    """KUBE-FW-, KUBE-EXT-, KUBE-SVC-, KUBE-SVL- and KUBE-SEP-, those that something leads to."""
     if not port.has_endpoints:
         return
+    if port.source_ranges and port.load_balancer_ips:
+        note = _comment(f"{port.full_name} loadbalancer IP")
+        leads = f"-j {port_chain('EXT', port)}"
+        yield port_chain("FW", port), [f"{note} -s {network} {leads}" for network in allowed_sources(node, port)]
     if port.has_outside:
-        nat[port_chain("EXT", port)] = list(_external_rules(port, node))
+        yield port_chain("EXT", port), _external_rules(port, node)
     endpoints: tuple[Endpoint, ...] = ()
     if port.cluster_endpoints and (port.has_outside or not port.internal_local):
         guard = [] if port.internal_local else [_masquerade_outsiders(port, node)]
-        nat[port_chain("SVC", port)] = guard + _choice_rules(port, port.cluster_endpoints)
+        yield port_chain("SVC", port), guard + _choice_rules(port, port.cluster_endpoints)
         endpoints += port.cluster_endpoints
     if port.local_endpoints and (port.internal_local or (port.external_local and port.has_outside)):
         guard = [_masquerade_outsiders(port, node)] if port.internal_local else []
-        nat[port_chain("SVL", port)] = guard + _choice_rules(port, port.local_endpoints)
+        yield port_chain("SVL", port), guard + _choice_rules(port, port.local_endpoints)
         endpoints += port.local_endpoints
-    for endpoint in endpoints:
-        nat[endpoint_chain(port, endpoint)] = _endpoint_rules(port, endpoint)
+    for endpoint in dict.fromkeys(endpoints):
+        yield endpoint_chain(port, endpoint), _endpoint_rules(port, endpoint)
 
 
 def _external_rules(port: ServicePort, node: NodeFacts) -> Iterator[str]:

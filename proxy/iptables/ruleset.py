@@ -104,9 +104,8 @@ def render_changes(have: Ruleset, want: Ruleset) -> str:
     for table in TABLES:
         old, new = have.chains(table), want.chains(table)
         lines: list[str] = []
-        for name in _bottom_up(new):
-            if old.get(name) != new[name]:
-                lines += _edit(name, old.get(name, ()), new[name])
+        for name in _bottom_up(name for name, rules in new.items() if old.get(name) != rules):
+            lines += _edit(name, old.get(name, ()), new[name])
         lines += _remove([name for name in old if name not in new])
         if lines:
             blocks.append(_block(table, lines))

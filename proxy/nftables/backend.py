@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from podnet.proxy.fragments import Fragments
 from podnet.proxy.model import Model
 from podnet.proxy.nftables.generation import observe_generation
 from podnet.proxy.nftables.listing import dynamic_elements, is_listed, observed_ruleset
-from podnet.proxy.nftables.render import compile_ruleset
+from podnet.proxy.nftables.render import assemble, compile_port
 from podnet.proxy.nftables.ruleset import TABLE, Ruleset, diff_ruleset, render_cleanup, render_full
 from podnet.proxy.nftables.split import halve_steps, join_steps, plan_steps
 from podnet.topology.kernel import Kernel, KernelError, Netns
@@ -34,13 +35,14 @@ class NftablesBackend:
         self._kernel = kernel
         self._netns = netns
         self._observe_generation = generation
+        self._fragments = Fragments(compile_port)
         self._applied: Ruleset | None = None
         self._generation: int | None = None
         self._must_split = False
 
     def sync(self, model: Model) -> None:
         """Make the table that of the model."""
-        want = compile_ruleset(model)
+        want = assemble(model.node, self._fragments.of(model))
         have, self._applied = self._applied, None  # unknown, until all scripts have gone through
         if have is None:
             self._load(want)

@@ -27,8 +27,10 @@ Sources: the published design of kube-proxy's nftables mode (KEP-3866); nft(8).
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, collapse_addresses
 
 from podnet.proxy.evaluate import allowed_sources
@@ -56,33 +58,69 @@ _COMMENT_MAX = 127
 _NAME_MAX = 250
 
 
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One Service port's share of the table. `elements`: (set or map, key, verdict, comment); of two ports that want
+    one element, the first has it."""
+
+    chains: Mapping[str, Chain]
+    elements: Sequence[tuple[str, str, str, str]]
+    client_sets: Sequence[str]
+
+
 def compile_ruleset(model: Model) -> Ruleset:
     """The whole table of one node."""
-    table = _Table()
-    for ip in model.node.ips:
-        table.add("nodeport-ips", str(ip))
-    for port in model.ports:
-        _add_port(table, model, port)
-    chains = base_chains(model.node) | table.chains
-    sets: dict[str, NamedSet] = {}
-    for name, declaration in _DECLARATIONS.items():
-        elements = {key: verdict for key, (verdict, _) in table.elements[name].items()}
-        comments = {key: comment for key, (_, comment) in table.elements[name].items() if comment}
-        sets[name] = NamedSet("map" if "verdict" in declaration else "set", declaration, elements, comments)
-    clients = NamedSet("set", _CLIENTS, dynamic=True)
-    return Ruleset(chains, sets | dict.fromkeys(table.client_sets, clients))
+    return assemble(model.node, [compile_port(model.node, port) for port in model.ports])
 
 
-class _Table:
-    """A ruleset under construction. Of two Services that want one element, the first has it."""
+def assemble(node: NodeFacts, fragments: Iterable[Fragment]) -> Ruleset:
+    """The table of one node, from the shares of its Service ports."""
+    chains = dict(base_chains(node))
+    elements: dict[str, dict[str, str]] = {name: {} for name in _DECLARATIONS}
+    comments: dict[str, dict[str, str]] = {name: {} for name in _DECLARATIONS}
+    clients: list[str] = []
+    elements["nodeport-ips"] = {str(ip): "" for ip in node.ips}
+    for fragment in fragments:
+        chains.update(fragment.chains)
+        clients += fragment.client_sets
+        for name, key, verdict, comment in fragment.elements:
+            if key not in elements[name]:
+                elements[name][key] = verdict
+                if comment:
+                    comments[name][key] = comment
+    sets = {
+        name: NamedSet("map" if "verdict" in declaration else "set", declaration, elements[name], comments[name])
+        for name, declaration in _DECLARATIONS.items()
+    }
+    return Ruleset(chains, sets | dict.fromkeys(clients, NamedSet("set", _CLIENTS, dynamic=True)))
+
+
+def compile_port(node: NodeFacts, port: ServicePort) -> Fragment:
+    """One Service port's share."""
+    share = _Share()
+    share.add("cluster-ips", str(port.cluster_ip), "", f"{port.namespace}/{port.name}")
+    _add_firewall(share, node, port)
+    _add_dispatch(share, port)
+    if port.has_endpoints:
+        share.chains.update(_policy_chains(port, node))
+        for endpoint in dict.fromkeys((*port.cluster_endpoints, *port.local_endpoints)):
+            share.add("hairpin-ips", f"{endpoint.ip} . {endpoint.ip}")
+            if port.affinity_timeout_s:
+                share.client_sets.append(endpoint_chain("affinity", port, endpoint))
+                share.chains[endpoint_chain("endpoint", port, endpoint)] = Chain(_endpoint_rules(port, endpoint))
+    return Fragment(share.chains, share.elements, share.client_sets)
+
+
+class _Share:
+    """A fragment under construction."""
 
     def __init__(self) -> None:
         self.chains: dict[str, Chain] = {}
         self.client_sets: list[str] = []
-        self.elements: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in _DECLARATIONS}
+        self.elements: list[tuple[str, str, str, str]] = []
 
     def add(self, name: str, key: str, verdict: str = "", comment: str = "") -> None:
-        self.elements[name].setdefault(key, (verdict, comment[:_COMMENT_MAX]))
+        self.elements.append((name, key, verdict, comment[:_COMMENT_MAX]))
 
 
 def port_chain(kind: str, port: ServicePort) -> str:
@@ -101,38 +139,23 @@ def endpoint_chain(kind: str, port: ServicePort, endpoint: Endpoint) -> str:
     return port_chain(kind, port)[: _NAME_MAX - len(tail)] + tail
 
 
-def _add_port(table: _Table, model: Model, port: ServicePort) -> None:
-    table.add("cluster-ips", str(port.cluster_ip), "", f"{port.namespace}/{port.name}")
-    _add_firewall(table, model, port)
-    _add_dispatch(table, port)
-    if not port.has_endpoints:
-        return
-    table.chains.update(_policy_chains(port, model.node))
-    for endpoint in dict.fromkeys((*port.cluster_endpoints, *port.local_endpoints)):
-        table.add("hairpin-ips", f"{endpoint.ip} . {endpoint.ip}")
-        if port.affinity_timeout_s:
-            name = endpoint_chain("affinity", port, endpoint)
-            table.client_sets.append(name)
-            table.chains[endpoint_chain("endpoint", port, endpoint)] = Chain(_endpoint_rules(port, endpoint))
-
-
-def _add_firewall(table: _Table, model: Model, port: ServicePort) -> None:
+def _add_firewall(share: _Share, node: NodeFacts, port: ServicePort) -> None:
     if not port.source_ranges or not port.load_balancer_ips:
         return
     name = port_chain("firewall", port)
     # An interval set refuses elements that overlap.
-    ranges = ", ".join(str(network) for network in sorted(collapse_addresses(allowed_sources(model, port))))
+    ranges = ", ".join(str(network) for network in sorted(collapse_addresses(allowed_sources(node, port))))
     rule = f"ip saddr != {{ {ranges} }} drop"
-    table.chains[name] = Chain((_noted(rule, f"not in loadBalancerSourceRanges of {port.full_name}"),))
+    share.chains[name] = Chain((_noted(rule, f"not in loadBalancerSourceRanges of {port.full_name}"),))
     for ip in port.load_balancer_ips:
-        table.add("firewall-ips", _key(port, ip), f"goto {name}", port.full_name)
+        share.add("firewall-ips", _key(port, ip), f"goto {name}", port.full_name)
 
 
 def _key(port: ServicePort, ip: IPv4Address) -> str:
     return f"{ip} . {port.protocol.lower()} . {port.port}"
 
 
-def _add_dispatch(table: _Table, port: ServicePort) -> None:
+def _add_dispatch(share: _Share, port: ServicePort) -> None:
     """Every address of the Service leads to a chain, or to why it does not."""
     note = port.full_name
     refusal = DROP if port.has_endpoints else REJECT
@@ -140,21 +163,21 @@ def _add_dispatch(table: _Table, port: ServicePort) -> None:
     node_port = f"{port.protocol.lower()} . {port.node_port}"
     if port.internal_endpoints:
         chain = port_chain("local" if port.internal_local else "service", port)
-        table.add("service-ips", _key(port, port.cluster_ip), f"goto {chain}", note)
+        share.add("service-ips", _key(port, port.cluster_ip), f"goto {chain}", note)
     else:
-        table.add("no-endpoint-services", _key(port, port.cluster_ip), refusal, note)
+        share.add("no-endpoint-services", _key(port, port.cluster_ip), refusal, note)
     if port.has_endpoints:
         chain = port_chain("external", port)
         for key in outside:
-            table.add("service-ips", key, f"goto {chain}", note)
+            share.add("service-ips", key, f"goto {chain}", note)
         if port.node_port:
-            table.add("service-nodeports", node_port, f"goto {chain}", note)
+            share.add("service-nodeports", node_port, f"goto {chain}", note)
     if not (port.local_endpoints if port.external_local else port.cluster_endpoints):
         # Beside the chain, not instead of it: pods and the node itself are still served by the others' endpoints.
         for key in outside:
-            table.add("no-endpoint-services", key, refusal, note)
+            share.add("no-endpoint-services", key, refusal, note)
         if port.node_port:
-            table.add("no-endpoint-nodeports", node_port, refusal, note)
+            share.add("no-endpoint-nodeports", node_port, refusal, note)
 
 
 def _policy_chains(port: ServicePort, node: NodeFacts) -> dict[str, Chain]:
@@ -228,7 +251,8 @@ def _noted(rule: str, note: str) -> str:
     return f'{rule} comment "{note[:_COMMENT_MAX]}"'
 
 
-def base_chains(node: NodeFacts) -> dict[str, Chain]:
+@functools.lru_cache(maxsize=8)
+def base_chains(node: NodeFacts) -> Mapping[str, Chain]:
     """The chains every packet that opens a connection passes."""
     unused = () if node.service_cidr is None else (f"ip daddr {node.service_cidr} drop",)
     regular: dict[str, Iterable[str]] = {

@@ -102,7 +102,7 @@ def diff_ruleset(have: Ruleset, want: Ruleset) -> Changes:
     ours ever does, since a different declaration means a different name."""
     new_sets = [name for name in want.sets if name not in have.sets]
     lines = [f"add {(s := want.sets[name]).kind} {_T} {name} {{ {s.declaration}\n}}" for name in new_sets]
-    changed = [name for name, chain in want.chains.items() if have.chains.get(name) != chain]
+    changed = [name for name, chain in want.chains.items() if not _is_same(have.chains.get(name), chain)]
     for name in changed:
         header = want.chains[name].header
         if name in have.chains:
@@ -121,9 +121,16 @@ def diff_ruleset(have: Ruleset, want: Ruleset) -> Changes:
     return Changes(_script(lines), _script(prune))
 
 
+def _is_same(have: Chain | None, want: Chain) -> bool:
+    # Mostly one object: a share of the last pass, used again.
+    return have is want or have == want
+
+
 def _diff_elements(name: str, have: NamedSet | None, want: NamedSet) -> list[str]:
-    if have is want or (have is None and not want.elements):
+    if have is None and not want.elements:
         return []
+    if have is not None and have.elements == want.elements and have.comments == want.comments:
+        return []  # nearly always, and dictionaries that share their strings are quickly compared
     old: Iterable[str] = have.elements if have is not None else ()
     gone = [key for key in old if have is not None and not have.has_same(want, key)]
     fresh = [key for key in want.elements if have is None or not want.has_same(have, key)]
