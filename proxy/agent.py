@@ -1,7 +1,8 @@
 """The proxy's agent on one node: follow Services, EndpointSlices and the node, and keep the rules theirs.
 
-A pass compiles the Services that changed and hands the whole model to the mode's backend, which applies the difference. Several changes within `min_interval_s` become one pass. Every `check_interval_s` the backend looks, cheaply,
-whether somebody touched the rules. Killed anywhere and started again, the agent replaces the rules in one transaction:
+A pass compiles the Services that changed and hands the whole model to the mode's backend, which applies the difference.
+Several changes within `min_interval_s` become one pass. Every `check_interval_s` the backend looks, cheaply, whether
+somebody touched the rules. Killed anywhere and started again, the agent replaces the rules in one transaction:
 connections are the kernel's and do not notice.
 
     informers -> dirty -> compile_model -> backend.sync (thread) -> UDP conntrack clean-up -> health checks
@@ -10,6 +11,7 @@ connections are the kernel's and do not notice.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import logging
 from collections.abc import Mapping
@@ -23,12 +25,11 @@ from podnet.controlplane.client.informer import Informer
 from podnet.controlplane.client.reconcile import supervise
 from podnet.controlplane.client.types import Client
 from podnet.proxy.backend import Backend
-from podnet.proxy.conntrack import apply_cleanup
+from podnet.proxy.conntrack import apply_cleanup, udp_serving
 from podnet.proxy.healthcheck import HealthServer
 from podnet.proxy.model import (
     LABEL_SERVICE_NAME,
     LABEL_ZONE,
-    Endpoint,
     Model,
     NodeFacts,
     compile_model,
@@ -95,9 +96,11 @@ class _Agent:
         self._health = HealthServer(port=config.healthz_port)
         self._dirty = asyncio.Event()
         self._failures = 0
-        self._served: dict[tuple[str, str, str], tuple[Endpoint, ...]] = {}
+        self._flows_to_check = False
         self._facts: NodeFacts | None = None
-        self._compiled: dict[str, Model] = {}
+        # By namespace and name, which are kept in order beside: sorting thousands for every change costs more than it.
+        self._compiled: dict[tuple[str, str], Model] = {}
+        self._order: list[tuple[str, str]] = []
         self._stale: set[str] = set()
         slices.add_indexer(_OWNER, lambda piece: [_owner(piece)])
         services.add_handler(self._service_changed)
@@ -179,13 +182,10 @@ class _Agent:
 
     async def _clean_conntrack(self, model: Model) -> None:
         """Only when a UDP service port serves with other endpoints than before: looking costs a dump."""
-        served = {
-            (port.namespace, port.name, port.port_name): port.serving for port in model.ports if port.protocol == "UDP"
-        }
-        if served == self._served:
+        if not self._flows_to_check:
             return
         deleted = await asyncio.to_thread(apply_cleanup, model, self._config.netns)
-        self._served = served
+        self._flows_to_check = False
         if deleted:
             LOG.info("proxy of %s: %d stale UDP connections deleted", self._config.node_name, deleted)
 
@@ -204,13 +204,23 @@ class _Agent:
             self._facts = facts
             self._stale |= self._services.cache.keys()
         for key in self._stale:
-            service = self._services.get(key)
-            if service is None:
-                self._compiled.pop(key, None)
-            else:
-                self._compiled[key] = compile_model(facts, [service], self._slices.by_index(_OWNER, key))
+            self._compile(facts, key)
         self._stale.clear()
-        return merge_models(facts, self._compiled.values())
+        return merge_models(facts, [self._compiled[place] for place in self._order])
+
+    def _compile(self, facts: NodeFacts, key: str) -> None:
+        """One Service anew, or forget it."""
+        namespace, _, name = key.partition("/")
+        place = namespace, name
+        service, before, now = self._services.get(key), self._compiled.get(place), None
+        if service is not None:
+            now = self._compiled[place] = compile_model(facts, [service], self._slices.by_index(_OWNER, key))
+            if before is None:
+                bisect.insort(self._order, place)
+        elif before is not None:
+            del self._compiled[place], self._order[bisect.bisect_left(self._order, place)]
+        if (udp_serving(before) if before else []) != (udp_serving(now) if now else []):
+            self._flows_to_check = True
 
 
 def note_mode(paths: NodePaths, mode: str) -> None:

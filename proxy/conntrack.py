@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from podnet.proxy.model import Model, ServicePort
+from podnet.proxy.model import Endpoint, Model, ServicePort
 from podnet.topology.kernel import KernelError, Netns
 from podnet.topology.linux.conntrack import UDP, Flow, forget_flows
 
@@ -23,6 +23,11 @@ from podnet.topology.linux.conntrack import UDP, Flow, forget_flows
 def has_udp(model: Model) -> bool:
     """Whether there is anything to look for."""
     return any(port.protocol == "UDP" for port in model.ports)
+
+
+def udp_serving(model: Model) -> list[tuple[str, tuple[Endpoint, ...]]]:
+    """What makes a look necessary when it changes: looking costs a dump."""
+    return [(port.full_name, port.serving) for port in model.ports if port.protocol == "UDP"]
 
 
 def stale_judge(model: Model) -> Callable[[Flow], bool]:

@@ -147,13 +147,14 @@ def compile_model(node: NodeFacts, services: Iterable[Mapping[str, Any]], slices
 
 
 def merge_models(node: NodeFacts, models: Iterable[Model]) -> Model:
-    """One model of many, each of other Services: equal to that of all Services at once."""
+    """One model of many, of one Service each, in the order of their namespaces and names: equal to that of all Services
+    at once. Nothing is sorted here, since this is done for every change."""
     ports: list[ServicePort] = []
     checks: list[HealthCheck] = []
     for model in models:
         ports += model.ports
         checks += model.health_checks
-    return _sorted_model(node, ports, checks)
+    return Model(node, tuple(ports), tuple(checks))
 
 
 def _sorted_model(node: NodeFacts, ports: list[ServicePort], checks: list[HealthCheck]) -> Model:

@@ -15,7 +15,7 @@ from typing import Protocol
 from podnet.proxy.fragments import Fragments
 from podnet.proxy.iptables.listing import parse_save
 from podnet.proxy.iptables.program import EMSGSIZE, Iptables
-from podnet.proxy.iptables.render import assemble, compile_port
+from podnet.proxy.iptables.render import Chains, add_own, compile_port, fixed_chains, is_fixed_same
 from podnet.proxy.iptables.ruleset import (
     TRANSACTION_LINES,
     Ruleset,
@@ -26,8 +26,8 @@ from podnet.proxy.iptables.ruleset import (
     split_script,
     split_tables,
 )
-from podnet.proxy.model import Model
-from podnet.proxy.nftables.generation import observe_generation
+from podnet.proxy.model import HealthCheck, Model
+from podnet.proxy.nftables.generation import Generations
 from podnet.topology.kernel import Kernel, KernelError, Netns, SetSysctl
 
 LOG = logging.getLogger(__name__)
@@ -60,38 +60,45 @@ class IptablesBackend:
         kernel: Kernel,
         netns: Netns = "",
         program: Program | None = None,
-        generation: Callable[[Netns], int] = observe_generation,
+        generation: Callable[[Netns], int] | None = None,
     ) -> None:
         self._kernel = kernel
         self._netns = netns
         self._program = program or Iptables()
-        self._observe_generation = generation
+        self._observe_generation = generation or Generations()
         self._fragments = Fragments(compile_port)
-        self._applied: Ruleset | None = None
+        self._fixed: Chains | None = None
+        """The fixed chains that the kernel has; None while that is not known."""
+        self._health_checks: tuple[HealthCheck, ...] = ()
         self._generation: int | None = None
         self._must_split = False
 
     def sync(self, model: Model) -> None:
         """Make the chains those of the model."""
-        want = assemble(model, self._fragments.of(model))
-        have, self._applied = self._applied, None  # unknown, until all tables have gone through
+        change = self._fragments.follow(model)
+        have, self._fixed = self._fixed, None  # unknown, until all tables have gone through
+        want = have
+        is_same = model.health_checks == self._health_checks and is_fixed_same(change.before, change.after)
+        if want is None or not is_same:
+            want = fixed_chains(model, self._fragments.all())
+        self._health_checks = model.health_checks
         if have is None:
             # The guard of 127/8 before what makes it needed.
-            self._load(want)
+            self._load(add_own(want, self._fragments.all()))
             self._kernel.apply(self._netns, (SetSysctl(ROUTE_LOCALNET, "1"),))
-        elif script := render_changes(have, want):
+        elif script := render_changes(add_own(have, change.before), add_own(want, change.after)):
             self._restore_changes(script)
-        self._applied = want
+        self._fixed = want
 
     def is_intact(self) -> bool:
         """See `Backend`: one small request while nobody else writes rules, a listing when somebody may have."""
-        if self._applied is None:
+        if self._fixed is None:
             return False
         generation = self._generation_or_none()
         if generation is not None and generation == self._generation:
             return True
         try:
-            if not is_listed(self._applied, parse_save(self._program.save(self._netns))):
+            if not is_listed(add_own(self._fixed, self._fragments.all()), parse_save(self._program.save(self._netns))):
                 return False
         except KernelError as error:
             LOG.warning("%s", error)
@@ -101,11 +108,11 @@ class IptablesBackend:
 
     def invalidate(self) -> None:
         """Replace everything next time."""
-        self._applied = None
+        self._fixed = None
 
     def cleanup(self) -> None:
         """Delete our chains and the jumps to them, and nothing else."""
-        self._applied = self._generation = None
+        self._fixed = self._generation = None
         try:
             listing = self._program.save(self._netns)
         except KernelError as error:

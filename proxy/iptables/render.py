@@ -47,6 +47,10 @@ class Fragment:
     nat_chains: Mapping[str, tuple[str, ...]]
 
 
+Chains = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""By table and name."""
+
+
 def compile_ruleset(model: Model) -> Ruleset:
     """All chains of one node."""
     return assemble(model, [compile_port(model.node, port) for port in model.ports])
@@ -54,25 +58,42 @@ def compile_ruleset(model: Model) -> Ruleset:
 
 def assemble(model: Model, fragments: Iterable[Fragment]) -> Ruleset:
     """All chains of one node, from the shares of its Service ports."""
+    shares = list(fragments)
+    return add_own(fixed_chains(model, shares), shares)
+
+
+def add_own(fixed: Chains, fragments: Iterable[Fragment]) -> Ruleset:
+    """The fixed chains, and besides the Service ports' own."""
+    nat = dict(fixed["nat"])
+    for fragment in fragments:
+        nat.update(fragment.nat_chains)
+    return Ruleset({"filter": fixed["filter"], "nat": nat})
+
+
+def is_fixed_same(before: Sequence[Fragment], after: Sequence[Fragment]) -> bool:
+    """Whether shares in place of others leave the fixed chains as they are: a change of endpoints mostly does."""
+    return [(old.filter_rules, old.nat_rules) for old in before] == [(new.filter_rules, new.nat_rules) for new in after]
+
+
+def fixed_chains(model: Model, fragments: Iterable[Fragment]) -> Chains:
+    """The chains that every node has, with what all Service ports have in them."""
     filter_chains: dict[str, list[str]] = {name: [] for name in FIXED_CHAINS["filter"]}
     nat: dict[str, list[str]] = {name: [] for name in FIXED_CHAINS["nat"]}
     _add_base(filter_chains, nat)
     for check in model.health_checks:
         note = _comment(f"{check.namespace}/{check.name} health check node port")
         filter_chains["KUBE-NODEPORTS"].append(f"{note} -m tcp -p tcp --dport {check.port} -j ACCEPT")
-    own: dict[str, tuple[str, ...]] = {}
     for fragment in fragments:
         for chain, rule in fragment.filter_rules:
             filter_chains[chain].append(rule)
         for chain, rule in fragment.nat_rules:
             nat[chain].append(rule)
-        own.update(fragment.nat_chains)
     nat["KUBE-SERVICES"].append(
         _comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
         + " -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"
     )
-    fixed = {name: tuple(rules) for name, rules in nat.items()}
-    return Ruleset({"filter": {name: tuple(rules) for name, rules in filter_chains.items()}, "nat": fixed | own})
+    tables = {"filter": filter_chains, "nat": nat}
+    return {table: {name: tuple(rules) for name, rules in chains.items()} for table, chains in tables.items()}
 
 
 def compile_port(node: NodeFacts, port: ServicePort) -> Fragment:

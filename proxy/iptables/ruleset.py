@@ -168,14 +168,29 @@ def _remove(names: Iterable[str]) -> list[str]:
 
 def _edit(name: str, old: tuple[str, ...], new: tuple[str, ...]) -> list[str]:
     """A chain anew; one of the long ones, if what stays keeps its order, rule by rule."""
-    before, after = set(old), set(new)
-    stays = [rule for rule in old if rule in after]
-    is_short = len(new) < EDIT_FROM or len(before) < len(old) or len(after) < len(new)
-    if is_short or stays != [rule for rule in new if rule in before]:
+    if not old or len(new) < EDIT_FROM:  # one that is new has to be made first
         return _fill(name, new)
-    gone = [f"-D {name} {place}" for place, rule in enumerate(old, 1) if rule not in after]
-    fresh = [f"-I {name} {place} {rule}" for place, rule in enumerate(new, 1) if rule not in before]
+    # Between the first and the last difference; of thousands of rules that is mostly one.
+    start = _length_of_same(zip(old, new, strict=False))
+    end = _length_of_same(zip(old[: start - len(old) - 1 : -1], new[: start - len(new) - 1 : -1], strict=False))
+    was, now = old[start : len(old) - end], new[start : len(new) - end]
+    before, after = set(was), set(now)
+    stays = [rule for rule in was if rule in after]
+    is_doubled = len(before) < len(was) or len(after) < len(now)
+    if is_doubled or stays != [rule for rule in now if rule in before]:
+        return _fill(name, new)
+    gone = [f"-D {name} {place}" for place, rule in enumerate(was, start + 1) if rule not in after]
+    fresh = [f"-I {name} {place} {rule}" for place, rule in enumerate(now, start + 1) if rule not in before]
     return gone[::-1] + fresh
+
+
+def _length_of_same(pairs: Iterable[tuple[str, str]]) -> int:
+    length = 0
+    for one, other in pairs:
+        if one != other:
+            break
+        length += 1
+    return length
 
 
 def render_cleanup(listing: Listing) -> str:

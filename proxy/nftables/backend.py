@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from podnet.proxy.fragments import Fragments
-from podnet.proxy.model import Model
-from podnet.proxy.nftables.generation import observe_generation
+from podnet.proxy.model import Model, NodeFacts
+from podnet.proxy.nftables.generation import Generations
 from podnet.proxy.nftables.listing import dynamic_elements, is_listed, observed_ruleset
-from podnet.proxy.nftables.render import assemble, compile_port
+from podnet.proxy.nftables.render import assemble, claims_of, compile_port
 from podnet.proxy.nftables.ruleset import TABLE, Ruleset, diff_ruleset, render_cleanup, render_full
 from podnet.proxy.nftables.split import halve_steps, join_steps, plan_steps
 from podnet.topology.kernel import Kernel, KernelError, Netns
@@ -29,53 +29,55 @@ _TOO_LONG = (90, 105)
 class NftablesBackend:
     """A `Backend` (see proxy/backend.py) over one table."""
 
-    def __init__(
-        self, kernel: Kernel, netns: Netns = "", generation: Callable[[Netns], int] = observe_generation
-    ) -> None:
+    def __init__(self, kernel: Kernel, netns: Netns = "", generation: Callable[[Netns], int] | None = None) -> None:
         self._kernel = kernel
         self._netns = netns
-        self._observe_generation = generation
-        self._fragments = Fragments(compile_port)
-        self._applied: Ruleset | None = None
+        self._observe_generation = generation or Generations()
+        self._fragments = Fragments(compile_port, claims_of)
+        self._node: NodeFacts | None = None
+        """Of what the kernel has; None while that is not known."""
         self._generation: int | None = None
         self._must_split = False
 
     def sync(self, model: Model) -> None:
         """Make the table that of the model."""
-        want = assemble(model.node, self._fragments.of(model))
-        have, self._applied = self._applied, None  # unknown, until all scripts have gone through
+        change = self._fragments.follow(model)
+        have, self._node = self._node, None  # unknown, until all scripts have gone through
         if have is None:
-            self._load(want)
+            self._load(self._whole(model.node))
         else:
-            changes = diff_ruleset(have, want)
+            changes = diff_ruleset(assemble(have, change.before), assemble(model.node, change.after))
             try:
                 self._run(*(script for script in (changes.update, changes.prune) if script))
             except KernelError as error:
                 if error.errno not in _TOO_LONG:
                     raise
-                self._load(want)  # the update may have gone through and its prune not
-        self._applied = want
+                self._load(self._whole(model.node))  # the update may have gone through and its prune not
+        self._node = model.node
 
     def is_intact(self) -> bool:
         """See `Backend`: one small request while nobody else writes rules, a listing when somebody did."""
-        if self._applied is None:
+        if self._node is None:
             return False
         generation = self._generation_or_none()
         if generation is not None and generation == self._generation:
             return True
-        if not is_listed(self._applied, self._listing()):
+        if not is_listed(self._whole(self._node), self._listing()):
             return False
         self._generation = generation
         return True
 
     def invalidate(self) -> None:
         """Replace everything next time."""
-        self._applied = None
+        self._node = None
 
     def cleanup(self) -> None:
         """Delete the table."""
-        self._applied = None
+        self._node = None
         self._kernel.nft(self._netns, render_cleanup())
+
+    def _whole(self, node: NodeFacts) -> Ruleset:
+        return assemble(node, self._fragments.all())
 
     def _load(self, want: Ruleset) -> None:
         """Everything: in one transaction if the kernel takes it, else step by step over what is there."""

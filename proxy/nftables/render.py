@@ -95,6 +95,11 @@ def assemble(node: NodeFacts, fragments: Iterable[Fragment]) -> Ruleset:
     return Ruleset(chains, sets | dict.fromkeys(clients, NamedSet("set", _CLIENTS, dynamic=True)))
 
 
+def claims_of(fragment: Fragment) -> Iterable[tuple[str, str]]:
+    """What another port may want, too: elements, by set and key. Chains and sets of clients bear the port's name."""
+    return [(name, key) for name, key, _, _ in fragment.elements]
+
+
 def compile_port(node: NodeFacts, port: ServicePort) -> Fragment:
     """One Service port's share."""
     share = _Share()

@@ -19,6 +19,8 @@ _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _AFFINITY_MAX_S = 86400
 _FAMILIES = ("IPv4", "IPv6")
+_TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
+_OLDER_TOPOLOGY_MODE = "service.kubernetes.io/topology-aware-hints"
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
 
 
@@ -49,7 +51,17 @@ def validate_service(obj: Object) -> list[Cause]:
         causes += _validate_outside_ip(address, f"spec.externalIPs[{index}]")
     causes += one_of(spec, "type", "spec", _TYPES, must=True)
     causes += _validate_ranges(spec, kind)
+    causes += _validate_topology_mode(part(part(obj, "metadata"), "annotations"))
     return causes + _validate_policies(spec, kind) + validate_families(spec)
+
+
+def _validate_topology_mode(annotations: JSONObject) -> list[Cause]:
+    """The annotation and its older name say the same, where both are there."""
+    mode, older = annotations.get(_TOPOLOGY_MODE), annotations.get(_OLDER_TOPOLOGY_MODE)
+    if mode is None or older is None or mode == older:
+        return []
+    text = f"must match annotations[{_OLDER_TOPOLOGY_MODE}] when both are specified"
+    return [invalid_value(f"metadata.annotations[{_TOPOLOGY_MODE}]", mode, text)]
 
 
 def _is_headless(spec: JSONObject) -> bool:
@@ -202,7 +214,10 @@ def _validate_policies(spec: JSONObject, kind: str) -> list[Cause]:
     if spec.get("loadBalancerClass") is not None and kind != "LoadBalancer":
         text = "may only be used when `type` is 'LoadBalancer'"
         causes.append(forbidden_field("spec.loadBalancerClass", text))
-    return causes + one_of(spec, "trafficDistribution", "spec", ("PreferClose",))
+    distribution = spec.get("trafficDistribution")
+    if distribution is not None and distribution != "PreferClose":  # unlike elsewhere, "" is not the same as absent
+        causes.append(not_supported("spec.trafficDistribution", distribution, ["PreferClose"]))
+    return causes
 
 
 def validate_families(spec: JSONObject) -> list[Cause]:

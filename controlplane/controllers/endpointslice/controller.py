@@ -10,6 +10,15 @@ from podnet.controlplane.client.reconcile import DONE, Controller, Result
 from podnet.controlplane.client.workqueue import WorkQueue
 from podnet.controlplane.controllers.context import ControllerContext, handling
 from podnet.controlplane.controllers.endpointslice.endpoints import changed_endpoints, desired_endpoints
+from podnet.controlplane.controllers.endpointslice.hints import (
+    DISABLED,
+    ENABLED,
+    add_hints,
+    hints_of,
+    node_part,
+    shares_of,
+    wants_hints,
+)
 from podnet.controlplane.controllers.endpointslice.layout import SliceChanges, owned_by_service, plan_slices
 from podnet.controlplane.controllers.endpointslice.mirror import LEADER
 from podnet.controlplane.controllers.endpointslice.plan import (
@@ -38,6 +47,9 @@ class EndpointSliceController:
         self._slices = SliceWriter(context, CONTROLLER_NAME)
         self._endpoints = context.informers.of(ENDPOINTS)
         self._queue = WorkQueue()
+        self._recorder = context.recorder.named("endpoint-slice-controller")
+        # Why a Service that asks for hints has none, "" where it has them, by key and family. Events tell of changes.
+        self._hint_reasons: dict[tuple[str, str], str] = {}
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -78,10 +90,12 @@ class EndpointSliceController:
                 self._queue.add(meta.key(service))
 
     def _on_node(self, _key: str, old: Object | None, new: Object | None) -> None:
-        """A node that came to a zone, or left it, took its pods along."""
-        if meta.labels(old or {}).get(ZONE) != meta.labels(new or {}).get(ZONE):
+        """A node that came to a zone, or left it, took its pods along; its CPU counts where hints go by CPU."""
+        has_moved = meta.labels(old or {}).get(ZONE) != meta.labels(new or {}).get(ZONE)
+        if has_moved or old is None or new is None or node_part(old) != node_part(new):
             for service in self._services.list():
-                self._queue.add(meta.key(service))
+                if has_moved or wants_hints(service):
+                    self._queue.add(meta.key(service))
 
     def _zone_of(self, node: str) -> str:
         found = self._nodes.get(node)
@@ -92,6 +106,7 @@ class EndpointSliceController:
         service = self._services.get(key)
         if service is None:
             self._slices.forget(key)
+            self._hint_reasons = {place: why for place, why in self._hint_reasons.items() if place[0] != key}
             await self._delete_endpoints(key)
             return DONE
         if not selects(service) or not self._slices.is_settled(key):
@@ -102,13 +117,33 @@ class EndpointSliceController:
         owner = owned_by_service(service)
         for number, family in enumerate(families):
             found = [desired_backend(service, pod, family, self._zone_of) for pod in pods]
-            backends = [backend for backend in found if backend is not None]
+            backends = self._hinted(service, family, [backend for backend in found if backend is not None])
             await self._slices.write(key, plan_slices(owner, family, backends, self._slices.of(key, family)))
             if number == 0:
                 await self._write_endpoints(service, backends)
         others = tuple(found for found in self._slices.of(key) if found["addressType"] not in families)
         await self._slices.write(key, SliceChanges(delete=others))
         return DONE
+
+    def _hinted(self, service: Object, family: str, backends: list[Backend]) -> list[Backend]:
+        """The endpoints with hints by CPU if the Service asks for those; what changes in that is told by an event."""
+        key = meta.key(service)
+        before = self._hint_reasons.pop((key, family), None)
+        if not wants_hints(service):
+            if before == "":
+                self._say_hints(service, family, DISABLED)
+            return backends
+        hinted = add_hints(backends, shares_of(self._nodes.list()), hints_of(self._slices.of(key, family)))
+        self._hint_reasons[key, family] = hinted.reason
+        if hinted.reason != before:
+            self._say_hints(service, family, hinted.reason)
+        return [*hinted.backends]
+
+    def _say_hints(self, service: Object, family: str, reason: str) -> None:
+        if reason:
+            self._recorder.event(service, "Warning", "TopologyAwareHintsDisabled", f"{reason}, addressType: {family}")
+        else:
+            self._recorder.event(service, "Normal", "TopologyAwareHintsEnabled", f"{ENABLED}, addressType: {family}")
 
     async def _write_endpoints(self, service: Object, backends: list[Backend]) -> None:
         desired = desired_endpoints(service, backends)

@@ -8,12 +8,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxy_objects import LOCAL, REMOTE, model, piece, service
+from proxy_objects import LOCAL, REMOTE, endpoint, model, piece, service
 
 from podnet.proxy.iptables.backend import ROUTE_LOCALNET, IptablesBackend
 from podnet.proxy.iptables.listing import jump_target, parse_save
 from podnet.proxy.iptables.render import compile_ruleset
-from podnet.proxy.iptables.ruleset import JUMPS, TRANSACTION_LINES, is_ours, render_changes, split_script
+from podnet.proxy.iptables.ruleset import JUMPS, TRANSACTION_LINES, Ruleset, is_ours, render_changes, split_script
 from podnet.proxy.modes import MODES, new_backend, other_modes
 from podnet.topology.kernel import KernelError, SetSysctl
 
@@ -304,3 +304,31 @@ def test_where_a_rule_leads(rule, target):
 def test_any_text_is_read(text):
     for chains in parse_save(text).values():
         assert all(isinstance(rules, tuple) for rules in chains.values())
+
+
+letters = st.lists(st.sampled_from("abcdefgh"), max_size=8)
+
+
+@given(letters, letters, letters)
+def test_a_long_chain_is_edited_into_any_other(head, old, new):
+    """With rules that occur twice, and others around them that stay."""
+    stays = tuple(f"-j R{number}" for number in range(40))
+    chains = [(*head, *stays[:20], *middle, *stays[20:]) for middle in (old, new)]
+    small = Small()
+    before, after = (Ruleset({"nat": {"KUBE-SERVICES": chain}}) for chain in chains)
+    small.restore("", render_changes(Ruleset(), before))
+    small.restore("", render_changes(before, after))
+    assert tuple(small.tables["nat"]["KUBE-SERVICES"]) == chains[1]
+
+
+def test_a_service_with_many_endpoints_comes_in_one_change(backend, small):
+    """Its chains are long, and not there yet."""
+    backend.sync(model([service("a")], [piece(LOCAL, name="a")]))
+    behind = [endpoint(f"10.244.3.{number}", "n3") for number in range(1, 60)]
+    many = model(
+        [service("a"), service("b", clusterIP="10.96.0.6")], [piece(LOCAL, name="a"), piece(*behind, name="b")]
+    )
+    small.scripts.clear()
+    backend.sync(many)
+    assert len(small.scripts) == 1
+    assert small.ours()["nat"] == dict(compile_ruleset(many).chains("nat"))

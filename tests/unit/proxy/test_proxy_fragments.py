@@ -11,10 +11,13 @@ from proxy_objects import LOCAL, ON_A_NODE_PORT, REMOTE, facts, piece, service
 
 from podnet.proxy.fragments import Fragments
 from podnet.proxy.iptables import render as iptables_render
+from podnet.proxy.iptables.backend import IptablesBackend
 from podnet.proxy.iptables.ruleset import render_changes
+from podnet.proxy.iptables.ruleset import render_full as iptables_full
 from podnet.proxy.model import Model, compile_model, merge_models
 from podnet.proxy.nftables import render as nftables_render
-from podnet.proxy.nftables.ruleset import diff_ruleset
+from podnet.proxy.nftables.backend import NftablesBackend
+from podnet.proxy.nftables.ruleset import diff_ruleset, render_full
 
 # Services share addresses, node ports and endpoints on purpose: of two that want one element, the first has it.
 SPECS = {
@@ -54,7 +57,7 @@ def models(steps):
                 compiled.pop(name, None)
             else:
                 compiled[name] = spec, compile_model(node, *objects(name, spec))
-        yield merge_models(node, [model for _, model in compiled.values()])
+        yield merge_models(node, [model for _, (_, model) in sorted(compiled.items())])
 
 
 def objects(name, spec):
@@ -62,30 +65,81 @@ def objects(name, spec):
     return [service(name, **SPECS[kind])], [piece(*BEHIND[behind], name=name)]
 
 
+class Written:
+    """A kernel and an iptables that write down what they are told."""
+
+    def __init__(self):
+        self.scripts = []
+
+    def nft(self, _netns, script):
+        self.scripts.append(script)
+        return ""
+
+    def restore(self, _netns, script):
+        self.scripts.append(script)
+
+    def save(self, _netns):
+        return ""
+
+    def is_nftables(self):
+        return False
+
+    def apply(self, _netns, _operations):
+        pass
+
+    def taken(self):
+        taken, self.scripts = self.scripts, []
+        return taken
+
+
 @given(passes)
 def test_nftables_fast_is_slow(steps):
-    fragments = Fragments(nftables_render.compile_port)
+    written, have = Written(), None
+    backend = NftablesBackend(written, generation=lambda _: 1)
     for model in models(steps):
-        fast = nftables_render.assemble(model.node, fragments.of(model))
-        slow = nftables_render.compile_ruleset(model)
-        assert fast == slow
-        assert list(fast.chains) == list(slow.chains), "in the same order, since that is what one reads"
-        assert not diff_ruleset(fast, slow)
+        want = nftables_render.compile_ruleset(model)
+        backend.sync(model)
+        if have is None:
+            assert written.taken()[-1] == render_full(want)
+        else:
+            changes = diff_ruleset(have, want)
+            assert written.taken() == [script for script in (changes.update, changes.prune) if script]
+        have = want
+    backend.invalidate()
+    backend.sync(model)
+    assert written.taken()[-1] == render_full(have), "and so is the memory of the whole"
 
 
 @given(passes)
 def test_iptables_fast_is_slow(steps):
-    fragments = Fragments(iptables_render.compile_port)
+    written, have = Written(), None
+    backend = IptablesBackend(written, program=written, generation=lambda _: 1)
     for model in models(steps):
-        fast = iptables_render.assemble(model, fragments.of(model))
-        slow = iptables_render.compile_ruleset(model)
-        assert fast == slow
-        assert render_changes(fast, slow) == ""
+        want = iptables_render.compile_ruleset(model)
+        backend.sync(model)
+        if have is None:
+            assert written.taken() == [iptables_full(want, {})]
+        else:
+            script = render_changes(have, want)
+            assert "".join(written.taken()) == script
+        have = want
+    backend.invalidate()
+    backend.sync(model)
+    assert written.taken() == [iptables_full(have, {})], "and so is the memory of the whole"
+
+
+@given(passes)
+def test_claims_are_forgotten_with_their_ports(steps):
+    fragments = Fragments(nftables_render.compile_port, nftables_render.claims_of)
+    for model in models(steps):
+        fragments.follow(model)
+    fragments.follow(Model(model.node))
+    assert (fragments.all(), fragments._shares, fragments._claimants) == ([], {}, {})
 
 
 def many(count, node=FACTS[0]):
     return merge_models(
-        node, [compile_model(node, *objects(f"s{number}", ("plain", "both"))) for number in range(count)]
+        node, [compile_model(node, *objects(f"s{number:02}", ("plain", "both"))) for number in range(count)]
     )
 
 
@@ -109,10 +163,12 @@ def test_a_change_compiles_what_it_changes(change, compiled):
     calls = []
     fragments = Fragments(lambda _node, port: calls.append(port) or port.full_name)
     before = many(20)
-    assert fragments.of(before) == [port.full_name for port in before.ports]
+    fragments.follow(before)
+    assert fragments.all() == [port.full_name for port in before.ports]
     calls.clear()
     after = change(before)
-    assert fragments.of(after) == [port.full_name for port in after.ports]
+    fragments.follow(after)
+    assert fragments.all() == [port.full_name for port in after.ports]
     assert len(calls) == compiled
 
 
@@ -120,7 +176,17 @@ def test_what_is_gone_is_forgotten():
     calls = []
     fragments = Fragments(lambda _node, port: calls.append(port))
     model = many(20)
-    fragments.of(model)
-    assert fragments.of(Model(model.node)) == []
-    fragments.of(model)
+    fragments.follow(model)
+    fragments.follow(Model(model.node))
+    assert fragments.all() == []
+    fragments.follow(model)
     assert len(calls) == 40
+
+
+def test_a_change_looks_at_what_claims_the_same_and_no_further():
+    fragments = Fragments(nftables_render.compile_port, nftables_render.claims_of)
+    before = many(20)  # all of them have the same address and endpoints
+    fragments.follow(before)
+    change = fragments.follow(changed(before, 7))
+    assert [len(change.before), len(change.after)] == [2, 2]
+    assert change.before[0] is change.after[0]
