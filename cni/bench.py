@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from podnet.topology.linux.syscalls import (
     delete_netns,
     in_netns,
     mount,
+    set_parent_death_signal,
     unshare,
 )
 from podnet.topology.paths import NodePaths
@@ -134,6 +136,7 @@ def _daemon(paths: NodePaths) -> Iterator[None]:
     pid = os.fork()
     if pid == 0:
         try:
+            set_parent_death_signal(signal.SIGKILL)  # a child that is killed cannot tidy up
             asyncio.run(run_cni_daemon(CNIDaemonConfig(paths)))
         finally:
             os._exit(1)

@@ -6,30 +6,20 @@ Python can do at most without a batch system call: receive, look up in a diction
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
-from podnet.dns.bench_kubernetes import (
-    HEADLESS,
-    SERVER_CORE,
-    START_TIMEOUT_S,
-    bench_change,
-    bench_names,
-    measure_load,
-    questions_of,
-)
+from podnet.dns.bench_kubernetes import CLUSTER_NAMES, EXTERNAL_NAMES, OUTSIDE, bench_change, mixes, serve_cluster
+from podnet.dns.bench_load import SECONDS, Asked, LoadResult, Mix, measure_load, running
 
-EXTERNAL_NAMES = 1000
 SIZES = (100, 10_000)
 BUDGET_QUERIES_PER_S = 45_000.0
 BUDGET_P99_MS = 10.0
+BARE = "bare receive, look up, send"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,91 +33,67 @@ class Measurement:
     at_most: bool = True
     reference: str = ""
     reference_value: float | None = None
-    measured: bool = False
     error: str = ""
 
 
-def measure() -> list[Measurement]:
-    """All rows; one with a reason where dnsperf is not installed or there is only one core."""
+def measure(
+    sizes: Sequence[int] = SIZES, *, seconds: float = SECONDS, note: Callable[[str], None] = lambda _text: None
+) -> Iterator[Measurement]:
+    """All rows; one with a reason where dnsperf is not installed or there is only one core. `note` is told what is under
+    way."""
     missing = _missing()
     if missing:
-        return [Measurement("queries a second", None, "/s", BUDGET_QUERIES_PER_S, at_most=False, error=missing)]
-    bare = _bare()
-    rows = [*_cluster_names(bare), *_external(bare)]
-    rows += [Measurement(f"{size} Services: change to answer in the zone", bench_change(size), "ms") for size in SIZES]
-    return rows
+        yield Measurement("queries a second", None, "/s", BUDGET_QUERIES_PER_S, at_most=False, error=missing)
+    else:
+        note("a bare loop, for comparison")
+        bare = _bare(seconds)
+        for size in sizes:
+            yield from _load_rows(size, bare, seconds, note)
+    for size in sizes:
+        note(f"changes, {size} Services")
+        yield Measurement(f"{size} Services: change to answer in the zone, median", bench_change(size), "ms")
 
 
 def _missing() -> str:
-    if shutil.which("dnsperf") is None:
-        return "dnsperf is not installed (apt-get install dnsperf)"
+    absent = [name for name in ("dnsperf", "taskset") if shutil.which(name) is None]
+    if absent:
+        packages = {"dnsperf": "dnsperf", "taskset": "util-linux"}
+        return f"not installed: {', '.join(absent)} (sudo apt install {' '.join(packages[name] for name in absent)})"
     if len(os.sched_getaffinity(0)) < 2:
-        return "load and server need a core each"
+        return "load and server need a core each, there is one"
     return ""
 
 
-def _cluster_names(bare: float) -> Iterator[Measurement]:
-    for size in SIZES:
-        for mix, questions in questions_of(size).items():
-            got = bench_names(size, questions, edns=mix == HEADLESS)
-            has_budget = mix == "cluster names"
-            name = f"{size} Services: {mix}"
-            yield Measurement(
-                f"{name}, one core",
-                got.queries_per_s,
-                "/s",
-                BUDGET_QUERIES_PER_S if has_budget else None,
-                at_most=False,
-                reference="bare receive, look up, send" if has_budget else "",
-                reference_value=bare if has_budget else None,
-                measured=has_budget,
-            )
-            yield Measurement(f"{name}, p50 under full load", got.p50_ms, "ms")
-            budget = BUDGET_P99_MS if has_budget else None
-            yield Measurement(f"{name}, p99 under full load", got.p99_ms, "ms", budget)
-            if has_budget:
-                yield Measurement(f"{size} Services: memory of the server under load", got.memory_mb, "MB")
+def _load_rows(size: int, bare: float, seconds: float, note: Callable[[str], None]) -> Iterator[Measurement]:
+    """Every mix against one server, which lives as long as they do."""
+    amiss = 0
+    note(f"a server with {size} Services")
+    with running(serve_cluster, size) as (port, pid):
+        for mix in mixes(size):
+            note(f"{size} Services, {mix.name}")
+            got = measure_load(port, pid, mix, seconds=seconds)
+            amiss += got.amiss
+            yield from rows_of(f"{size} Services: {mix.name}", got, bare, has_budget=mix.name == CLUSTER_NAMES)
+        yield Measurement(f"{size} Services: unique memory of the server after all that", got.memory_mb, "MB")
+    yield Measurement(f"{size} Services: queries lost or answered amiss", float(amiss), "", 0.0)
 
 
-def _external(bare: float) -> Iterator[Measurement]:
-    """Names of an upstream, out of the cache."""
-    questions = [f"www{number}.example.com A" for number in range(EXTERNAL_NAMES)]
-    with _process(_serve_external) as (port, pid):
-        got = measure_load(port, pid, questions)
-    name = f"{EXTERNAL_NAMES} cached external names"
-    yield Measurement(
-        f"{name}, one core", got.queries_per_s, "/s", None, at_most=False,
-        reference="bare receive, look up, send", reference_value=bare, measured=True,
-    )  # fmt: skip
+def rows_of(name: str, got: LoadResult, bare: float, *, has_budget: bool) -> Iterator[Measurement]:
+    """The three figures of one mix."""
+    rate = BUDGET_QUERIES_PER_S if has_budget else None
+    yield Measurement(f"{name}, one core", got.queries_per_s, "/s", rate, False, BARE, bare)
     yield Measurement(f"{name}, p50 under full load", got.p50_ms, "ms")
-    yield Measurement(f"{name}, p99 under full load", got.p99_ms, "ms")
+    yield Measurement(f"{name}, p99 under full load", got.p99_ms, "ms", BUDGET_P99_MS if has_budget else None)
 
 
-def _bare() -> float:
+def _bare(seconds: float) -> float:
     """Queries a second of the bare loop."""
-    with _process(_serve_bare) as (port, pid):
-        return measure_load(port, pid, [f"www{number}.example.com A" for number in range(EXTERNAL_NAMES)]).queries_per_s
-
-
-@contextmanager
-def _process(serve: Callable[[Connection], None]) -> Iterator[tuple[int, int]]:
-    """(port, pid) of a server in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs,), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(START_TIMEOUT_S):
-            raise TimeoutError("the server does not start")
-        yield ours.recv(), process.pid or 0
-    finally:
-        process.terminate()
-        process.join()
+    asked = tuple(Asked(f"www{number}.example.com", frozenset((OUTSIDE,))) for number in range(EXTERNAL_NAMES))
+    with running(_serve_bare) as (port, pid):
+        return measure_load(port, pid, Mix("bare", asked), seconds=seconds).queries_per_s
 
 
 def _serve_bare(connection: Connection) -> None:
-    os.sched_setaffinity(0, {SERVER_CORE})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         connection.send(sock.getsockname()[1])
@@ -142,56 +108,12 @@ def _serve_bare(connection: Connection) -> None:
             sock.sendto(data[:2] + answer, peer)
 
 
-def _serve_external(connection: Connection) -> None:
-    """A server with a cache before an upstream, which is a second server block of its own on another port."""
-    import asyncio
-
-    from podnet.dns.server import Server, open_sockets
-
-    os.sched_setaffinity(0, {SERVER_CORE})
-    ports = [_close(open_sockets("127.0.0.1", 0)) for _ in range(2)]
-    text = f"""
-    .:{ports[0]} {{
-        bind 127.0.0.1
-        errors
-        cache 30
-        forward . 127.0.0.1:{ports[1]}
-        loadbalance
-    }}
-    .:{ports[1]} {{
-        bind 127.0.0.1
-        template IN A {{
-            answer "{{{{ .Name }}}} 300 IN A 192.0.2.1"
-        }}
-    }}"""
-
-    async def run() -> None:
-        server = Server(text=text, environ={})
-        task = asyncio.ensure_future(server.run())
-        waiting = asyncio.ensure_future(server.started.wait())
-        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        connection.send(ports[0])
-        await task
-
-    asyncio.run(run())
-
-
-def _close(sockets: Any) -> int:
-    """The port of a pair of sockets, free again."""
-    port: int = sockets[0].getsockname()[1]
-    for sock in sockets:
-        sock.close()
-    return port
-
-
 def main() -> None:
     """`python -m podnet.dns.bench`: print the rows."""
     for row in measure():
         figure = row.error or f"{row.value:,.2f} {row.unit}"
         reference = f"   {row.reference}: {row.reference_value:,.0f}" if row.reference_value else ""
-        print(f"{row.name:<60} {figure:>16}{reference}")
+        print(f"{row.name:<70} {figure:>16}{reference}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 `measure` works in network namespaces of its own and needs the right to make them (root, or uid 0 of a user namespace).
 The references run in the same minute on the same rules: `nft -f` and `iptables-restore`, started as programs with the
-very text that the backend hands over.
+very text that the backend hands over. Both modes are measured at one size before the next, and their rows stand together.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -25,16 +25,19 @@ from podnet.proxy.model import Endpoint, Model, NodeFacts, ServicePort
 from podnet.proxy.modes import MODES, new_backend
 from podnet.proxy.nftables import render as nftables_render
 from podnet.proxy.nftables import ruleset as nftables_ruleset
-from podnet.topology.kernel import Kernel, SetLink
+from podnet.topology.kernel import Kernel, KernelError, SetLink
 from podnet.topology.linux.kernel import LinuxKernel
 from podnet.topology.linux.syscalls import create_netns, delete_netns, in_netns
 
 SIZES = (100, 1000, 5000)
-BUDGETS_MS = {("nftables", 100): 1.0, ("nftables", 1000): 5.0}
-UPDATES = 15
+BUDGETS_MS = {100: 1.0, 1000: 5.0}
+"""Of one nftables transaction that changes one Service, by the number of Services."""
+UPDATES, FEW_UPDATES = 15, 5
 CONNECTIONS = 200
+PROGRAMS = {"nftables": "nft", "iptables": "iptables-restore"}
 _FIRST_ADDRESS, _FIRST_POD, _SERVER = IPv4Address("10.96.0.10"), IPv4Address("10.244.4.1"), IPv4Address("10.244.0.2")
-_PROGRAMS = {"nftables": "nft", "iptables": "iptables-restore"}
+_SERVER_PORT = 8080
+_PROGRAM_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +53,78 @@ class Measurement:
     error: str = ""
 
 
-def measure(sizes: Sequence[int] = SIZES) -> Iterator[Measurement]:
-    """All rows of all sizes, both modes at one size after each other."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one mode needed at one size, in milliseconds; None where it has no such figure. `rounds`: how often the Service
+    was changed and changed back."""
+
+    load: float
+    program_load: float | None
+    update: float
+    transaction: float | None
+    program_update: float | None
+    first_packet_us: float
+    rounds: int
+
+
+def rounds_of(mode: str, size: int) -> int:
+    """How often to change one Service: iptables of thousands of Services takes its time for each."""
+    return FEW_UPDATES if mode == "iptables" and size > 1000 else UPDATES
+
+
+def measure(sizes: Sequence[int] = SIZES, note: Callable[[str], None] = lambda _text: None) -> Iterator[Measurement]:
+    """All rows of all sizes; `note` is told what is under way."""
+    with _node() as (path, _):
+        bare = _first_packet_us(path, _SERVER, _SERVER_PORT)
+    yield Measurement("first packet where there are no rules", bare, "us")
     for size in sizes:
-        first_packets: dict[str, float] = {}
+        found: dict[str, Figures | str] = {}
         for mode in MODES:
-            if shutil.which(_PROGRAMS[mode]) is None:
-                yield Measurement(f"{mode}, {size} Services", None, error=f"{_PROGRAMS[mode]} is not installed")
-                continue
-            with _node() as (path, kernel):
-                yield from _loads(mode, size, path, kernel)
-                first_packets[mode] = _first_packet_us(path, size)
-        for mode, figure in first_packets.items():
-            other = next((each for each in MODES if each != mode), "")
-            yield Measurement(f"first packet to the last of {size} Services, {mode}", figure, "us",
-                              reference=other, reference_value=first_packets.get(other))  # fmt: skip
+            note(f"{mode}, {size} Services")
+            found[mode] = _measure_mode(mode, size)
+        yield from rows_of(size, found)
+
+
+def _measure_mode(mode: str, size: int) -> Figures | str:
+    """The figures, or why there are none."""
+    program = PROGRAMS[mode]
+    if shutil.which(program) is None:
+        return f"{program} is not installed (sudo apt install {'nftables' if mode == 'nftables' else 'iptables'})"
+    try:
+        with _node() as (path, kernel):
+            return _figures(mode, size, path, kernel)
+    except (OSError, KernelError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def rows_of(size: int, found: Mapping[str, Figures | str]) -> Iterator[Measurement]:
+    """The rows of one size, what is the same in both modes side by side."""
+    known = {mode: each for mode, each in found.items() if isinstance(each, Figures)}
+    for mode, each in found.items():
+        if isinstance(each, str):
+            yield Measurement(f"{size} Services, {mode}", None, error=each)
+    for mode, each in known.items():
+        reference = _program_of(mode, each.program_load)
+        yield Measurement(f"full load of {size} Services, {mode}", each.load, reference=reference,
+                          reference_value=each.program_load)  # fmt: skip
+    for mode, each in known.items():
+        few = f", {each.rounds} rounds" if each.rounds < UPDATES else ""
+        reference = _program_of(mode, each.program_update)
+        yield Measurement(f"one of {size} Services changed, {mode}, model to kernel{few}", each.update,
+                          reference=reference, reference_value=each.program_update)  # fmt: skip
+        if each.transaction is not None:
+            yield Measurement(f"one of {size} Services changed, {mode}, transaction alone", each.transaction, "ms",
+                              BUDGETS_MS.get(size), reference, each.program_update)  # fmt: skip
+    for mode, each in known.items():
+        other = next((name for name in known if name != mode), "")
+        yield Measurement(f"first packet to the last of {size} Services, {mode}", each.first_packet_us, "us",
+                          reference=other, reference_value=known[other].first_packet_us if other else None)  # fmt: skip
+
+
+def _program_of(mode: str, taken: float | None) -> str:
+    """The reference in words. An ordinary user's program is refused what is too long for one transaction."""
+    program = PROGRAMS[mode]
+    return f"{program} of the same text" if taken is not None else f"{program} is refused the same text"
 
 
 def services(size: int, behind: int = 2) -> Model:
@@ -72,7 +132,7 @@ def services(size: int, behind: int = 2) -> Model:
     ports = []
     for number in range(size):
         others = tuple(Endpoint(_FIRST_POD + (number * behind + each) % 50_000, 8080) for each in range(behind))
-        endpoints = (Endpoint(_SERVER, 8080),) if number == size - 1 else others
+        endpoints = (Endpoint(_SERVER, _SERVER_PORT),) if number == size - 1 else others
         ports.append(
             ServicePort("default", f"web-{number:05d}", "http", "TCP", _FIRST_ADDRESS + number, 80,
                         cluster_endpoints=endpoints, serving=endpoints, has_endpoints=True)
@@ -81,26 +141,24 @@ def services(size: int, behind: int = 2) -> Model:
     return Model(node, tuple(ports))
 
 
-def _loads(mode: str, size: int, path: str, kernel: Kernel) -> Iterator[Measurement]:
-    program = _PROGRAMS[mode]
-    whole = services(size)
+def _figures(mode: str, size: int, path: str, kernel: Kernel) -> Figures:
+    whole, rounds = services(size), rounds_of(mode, size)
     middle = size // 2
-    one = services(size, 1).ports[middle]
+    other = (Endpoint(_FIRST_POD + middle, _SERVER_PORT + 1),)
+    one = replace(whole.ports[middle], cluster_endpoints=other, serving=other)
     changed = Model(whole.node, (*whole.ports[:middle], one, *whole.ports[middle + 1 :]))
     full_text, there, back = _texts(mode, whole, changed)
     with _node() as (elsewhere, _):
-        reference_load = _run_program(mode, elsewhere, full_text)
-        taken = [_run_program(mode, elsewhere, text) for _ in range(UPDATES // 3) for text in (there, back)]
+        program_load = _run_program(mode, elsewhere, full_text)
+        changes = [_run_program(mode, elsewhere, text) for _ in range(max(1, rounds // 3)) for text in (there, back)]
     backend = new_backend(mode, kernel, path)
-    yield Measurement(f"full load of {size} Services, {mode}", _ms(lambda: backend.sync(whole)), "ms", None,
-                      f"{program} of the same text", reference_load)  # fmt: skip
-    updates = [_ms(functools.partial(backend.sync, model)) for _ in range(UPDATES) for model in (changed, whole)]
-    yield Measurement(f"one of {size} Services changed, {mode}, from model to kernel", _median(updates), "ms", None,
-                      f"{program} of the same text", _median(taken))  # fmt: skip
+    load = _ms(functools.partial(backend.sync, whole))
+    updates = [_ms(functools.partial(backend.sync, model)) for _ in range(rounds) for model in (changed, whole)]
+    written: list[float] = []
     if mode == "nftables":
-        written = [_ms(functools.partial(kernel.nft, path, text)) for _ in range(UPDATES) for text in (there, back)]
-        yield Measurement(f"one of {size} Services changed, nftables transaction alone", _median(written), "ms",
-                          BUDGETS_MS.get((mode, size)), f"{program} of the same text", _median(taken))  # fmt: skip
+        written = [_ms(functools.partial(kernel.nft, path, text)) for _ in range(rounds) for text in (there, back)]
+    first = _first_packet_us(path, _FIRST_ADDRESS + size - 1, 80)
+    return Figures(load, program_load, _median(updates) or 0.0, _median(written), _median(changes), first, rounds)
 
 
 def _texts(mode: str, whole: Model, changed: Model) -> tuple[str, str, str]:
@@ -120,24 +178,29 @@ def _run_program(mode: str, path: str, text: str) -> float | None:
     started = time.perf_counter()
     with in_netns(path):
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.communicate(text.encode())
+    with process:
+        try:
+            process.communicate(text.encode(), timeout=_PROGRAM_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None
     return None if process.returncode else (time.perf_counter() - started) * 1000
 
 
-def _first_packet_us(path: str, size: int) -> float:
-    """From `connect` to the last Service until it is connected: every rule before it has been asked. Median."""
+def _first_packet_us(path: str, address: IPv4Address, port: int) -> float:
+    """From `connect` until it is connected, each time anew: to the last Service, every rule before it is asked. Median."""
     with in_netns(path):
-        server = socket.create_server(("", 8080), backlog=16)
-    last = str(_FIRST_ADDRESS + size - 1)
+        server = socket.create_server(("", _SERVER_PORT), backlog=16)
     taken = []
     with server:
+        server.settimeout(5.0)
         for _ in range(CONNECTIONS):
             with in_netns(path):
                 client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             client.settimeout(5.0)
             with client:
                 started = time.perf_counter()
-                client.connect((last, 80))
+                client.connect((str(address), port))
                 taken.append((time.perf_counter() - started) * 1e6)
                 server.accept()[0].close()
     return _median(taken) or 0.0

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -110,6 +111,7 @@ def _server(serve: Callable[..., Any], *arguments: Any) -> Iterator[int]:
 
 
 def _serve_in_process(serve: Callable[..., Any], ready: Connection, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this, and ends it
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     _run(serve(ready, *arguments))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from podnet import room
-from podnet.bench.clusters import bench_cluster, deployment, fresh_name, podnet
-from podnet.bench.rows import Row, median
+from podnet.bench.clusters import apply, bench_cluster, deployment, fresh_name, podnet
+from podnet.bench.rows import BenchError, Row, Settings, median
 from podnet.directories import cluster_directories
 from podnet.lab.session import LabSession
 
@@ -24,39 +25,31 @@ spec:
 """
 
 
-def boot_rows() -> list[Row]:
+def boot_rows(settings: Settings) -> Iterator[Row]:
     """Whole-process figures, of `podnet up` and `podnet down` as a user types them."""
     ups, running, downs = [], [], []
-    for _ in range(RUNS):
+    for number in range(RUNS):
+        settings.note(f"boot: run {number + 1} of {RUNS}")
         name = fresh_name()
         began = time.monotonic()
-        podnet("up", "-c", name)
-        ups.append(time.monotonic() - began)
         with bench_cluster(name, started=True) as lab:
-            lab.kubectl("apply", "-f", "-", stdin=deployment("app", 1, "busybox") + SERVICE)
+            podnet("up", "-c", name)
+            ups.append(time.monotonic() - began)
+            apply(lab, deployment("app", 1, "busybox") + SERVICE)
             lab.wait_ready("deployment", "app")
             _wait_resolves(lab)
             running.append(time.monotonic() - began)
             began = time.monotonic()
             podnet("down", "-c", name)
             downs.append(time.monotonic() - began)
-    left = _left_after_sigkill()
     published = "k3d 19.9 s; kind 33.0, minikube 50.8"
-    return [
-        Row("boot", "podnet up, default cluster, to Ready", median(ups), "s"),
-        Row(
-            "boot",
-            "podnet up to a Deployment that runs and resolves its name",
-            median(running),
-            "s",
-            5.0,
-            True,
-            published,
-            19.94,
-        ),
-        Row("boot", "podnet down", median(downs), "s", 1.0),
-        Row("boot", "processes and interfaces left after SIGKILL of PID 1", float(left), "", 0.0),
-    ]
+    yield Row("boot", "podnet up, default cluster, to Ready", median(ups), "s")
+    name = "podnet up to a Deployment that runs and resolves its name"
+    yield Row("boot", name, median(running), "s", 5.0, True, published, 19.94)
+    yield Row("boot", "podnet down", median(downs), "s", 1.0)
+    settings.note("boot: SIGKILL of PID 1")
+    left = _left_after_sigkill()
+    yield Row("boot", "processes and interfaces left after SIGKILL of PID 1", float(left), "", 0.0)
 
 
 def _wait_resolves(lab: LabSession) -> None:
@@ -70,7 +63,7 @@ def _left_after_sigkill() -> int:
     with bench_cluster(name):
         record = cluster_directories(name).record()
         if record is None:
-            raise RuntimeError("the cluster wrote no record")
+            raise BenchError("the cluster wrote no record")
         before = set(os.listdir("/sys/class/net"))
         namespace = os.stat(f"/proc/{record.pid}/ns/pid").st_ino
         room.kill_room(record.pid, record.start_time)

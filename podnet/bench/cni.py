@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from podnet.bench.rows import Row
+from collections.abc import Iterator
+
+from podnet.bench.rows import Row, Settings
 
 
-def cni_rows() -> list[Row]:
+def cni_rows(settings: Settings) -> Iterator[Row]:
     """The room `cni` measures; here its figures become rows."""
     from podnet.cni.bench import measure
 
-    return [
-        Row(
-            "cni",
-            m.name,
-            m.value,
-            m.unit,
-            m.budget,
-            m.at_most,
-            m.reference,
-            m.reference_value,
-            m.reference_value is not None,
-        )
-        for m in measure()
-    ]
+    settings.note("cni: ADD, DEL and wiring")
+    for m in measure():
+        known = m.reference_value is not None
+        yield Row("cni", m.name, m.value, m.unit, m.budget, m.at_most, m.reference, m.reference_value, known)

@@ -6,19 +6,17 @@ stood side by side, so that a machine which is slow for a while is slow for both
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
-from typing import NoReturn
+from collections.abc import Callable, Iterator
 
-from podnet import room
-from podnet.bench.clusters import bench_cluster, deployment
-from podnet.bench.rows import Row, median
-from podnet.lab.session import LabSession
+from podnet.bench import iperf
+from podnet.bench.clusters import apply, bench_cluster, pod
+from podnet.bench.programs import need_programs
+from podnet.bench.rooms import run_in_room
+from podnet.bench.rows import Row, Settings, median, median_ratio
 
 ROUNDS = 7
-SECONDS = 1
+_BY_HAND_TIMEOUT_S = 60.0
 # Two namespaces as nodes on one bridge, a bridge and a pod each, VXLAN between: what podnet builds, typed by hand.
 BY_HAND = """
 set -e
@@ -56,90 +54,42 @@ done
 """
 
 
-def datapath_rows() -> list[Row]:
+def datapath_rows(settings: Settings) -> Iterator[Row]:
     """Throughput in Gb/s of one TCP stream."""
+    need_programs("iperf3", "ip", "nft", "ss")
+    settings.note("datapath: booting a cluster")
     with bench_cluster() as lab:
-        lab.kubectl("apply", "-f", "-", stdin=deployment("flow", 2, "nicolaka/netshoot"))
-        lab.wait_ready("deployment", "flow")
-        pods = sorted(lab.list("pods", selector="app=flow"), key=lambda pod: pod["metadata"]["name"])
-        if pods[0]["spec"]["nodeName"] == pods[1]["spec"]["nodeName"]:
-            raise RuntimeError("the scheduler put both pods on one node")
+        containers = {"main": ["iperf3", "-s"]}
+        apply(lab, pod("flow-1", "worker-1", containers) + pod("flow-2", "worker-2", containers))
+        for name in ("flow-1", "flow-2"):
+            lab.wait_ready("pod", name)
+        iperf.wait_serves(lab, "pod/flow-2")
+        address = lab.pod_ip("flow-2")
         ours, theirs, tracked = [], [], []
-        for _ in range(ROUNDS):
-            ours.append(
-                _through_pods(lab, pods[0]["metadata"]["name"], pods[1]["metadata"]["name"], pods[1]["status"]["podIP"])
-            )
-            theirs.append(_by_hand(BY_HAND))
-            tracked.append(_by_hand(BY_HAND + NAT_HOOK))
-    return [
-        Row(
-            "datapath",
-            "pod to pod TCP across nodes",
-            median(ours),
-            "Gb/s",
-            None,
-            False,
-            "same path by hand with ip",
-            median(theirs),
-            True,
-        ),
-        Row("datapath", "pod to pod TCP / by hand", _ratio(ours, theirs), "", 0.97, False, "by hand", 1.0, True),
-        Row(
-            "datapath",
-            "… / by hand with a NAT hook (conntrack)",
-            _ratio(ours, tracked),
-            "",
-            0.97,
-            False,
-            "by hand",
-            1.0,
-            True,
-        ),
-    ]
+        for number in range(ROUNDS):
+            settings.note(f"datapath: round {number + 1} of {ROUNDS}")
+            ours.append(iperf.through(lab, "pod/flow-1", address))
+            theirs.append(by_hand(BY_HAND))
+            tracked.append(by_hand(BY_HAND + NAT_HOOK))
+    name = "pod to pod TCP across nodes"
+    hand = "same path by hand with ip"
+    yield Row("datapath", name, median(ours), "Gb/s", None, False, hand, median(theirs), True)
+    name = "pod to pod TCP / by hand"
+    yield Row("datapath", name, median_ratio(ours, theirs), "", 0.97, False, "by hand", 1.0, True)
+    name = "pod to pod TCP / by hand with a NAT hook (conntrack)"
+    yield Row("datapath", name, median_ratio(ours, tracked), "", 0.97, False, "by hand", 1.0, True)
 
 
-def _ratio(values: list[float], references: list[float]) -> float:
-    return median([value / reference for value, reference in zip(values, references, strict=True)])
-
-
-def _through_pods(lab: LabSession, client: str, server: str, address: str) -> float:
-    lab.run_in(
-        f"pod/{server}",
-        "sh",
-        "-c",
-        "iperf3 -s -1 -D >/dev/null 2>&1; while ! nc -z 127.0.0.1 1 2>/dev/null && ! ss -ltn | grep -q :5201; do :; done",
-    )
-    result = lab.run_in(f"pod/{client}", "iperf3", "-c", address, "-t", str(SECONDS), "-J")
-    return _gigabits(result.stdout)
-
-
-def _by_hand(build: str) -> float:
+def by_hand(build: str, seconds: int = iperf.SECONDS) -> float:
     """Build the path in a room of its own, measure, let the kernel sweep it away."""
-    read_fd, write_fd = os.pipe()
 
-    def main() -> NoReturn:
+    def work(say: Callable[[object], None]) -> None:
         script = (
             f"{build}\nip netns exec p2 iperf3 -s -1 -D >/dev/null 2>&1\n"
             "for i in $(seq 200); do ip netns exec p2 ss -ltn | grep -q :5201 && break; done\n"
-            f"ip netns exec p1 iperf3 -c 10.9.2.2 -t {SECONDS} -J"
+            f"ip netns exec p1 iperf3 -c 10.9.2.2 -t {seconds} -J"
         )
-        result = subprocess.run(["sh", "-c", script], stdout=write_fd, stderr=subprocess.PIPE, check=False)
-        if result.returncode:
-            sys.stderr.write(result.stderr.decode(errors="replace"))
-        os._exit(0)
+        result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        say(result.stdout if result.returncode == 0 else result.stdout + result.stderr)
 
-    pid = room.start_room(main, "by-hand")
-    start = room.process_start_time(pid)
-    os.close(write_fd)
-    try:
-        with os.fdopen(read_fd) as out:
-            return _gigabits(out.read())
-    finally:
-        room.kill_room(pid, start)
-
-
-def _gigabits(text: str) -> float:
-    try:
-        return float(json.loads(text)["end"]["sum_received"]["bits_per_second"]) / 1e9
-    except (ValueError, KeyError) as err:
-        raise RuntimeError(f"iperf3 did not measure: {text[:200]}") from err
+    return iperf.gigabits("".join(map(str, run_in_room(work, "by-hand", _BY_HAND_TIMEOUT_S))))

@@ -2,13 +2,31 @@
 
 A row is a figure with its unit, the budget of the design, and a reference: the same thing done by somebody else, in the
 same run on the same machine where that is possible (`measured`), else as published. Figures of a shared machine drift;
-ratios of one run hold better.
+ratios of one run hold better. What cannot be measured is a row too, with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import importlib
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from podnet.launch import ClusterError
+from podnet.room import RoomError
+
+MAX_SIZE = 10_000
+
+
+class BenchError(Exception):
+    """Why something cannot be measured, in one line, and what would mend it in another."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,69 +77,89 @@ class Row:
         }
 
 
-def median(values: list[float]) -> float:
+def _silent(_text: str) -> None:
+    """Nobody is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a user may choose: `sizes`, numbers of Services (none: those of the group); `note` is told what is under
+    way."""
+
+    sizes: tuple[int, ...] = ()
+    note: Callable[[str], None] = _silent
+
+
+Rows: TypeAlias = Iterable[Row]
+
+
+def median(values: Sequence[float]) -> float:
     """The middle value (lower of the two for an even count)."""
+    return percentile(values, 0.5)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so large a share of all values does not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[(len(ordered) - 1) // 2]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _boot() -> list[Row]:
-    from podnet.bench.boot import boot_rows
-
-    return boot_rows()
-
-
-def _scale() -> list[Row]:
-    from podnet.bench.scale import scale_rows
-
-    return scale_rows()
+def median_ratio(values: Sequence[float], references: Sequence[float]) -> float:
+    """The median of ratios of runs that stood side by side: a machine slow for a while is slow for both."""
+    return median([value / reference for value, reference in zip(values, references, strict=True)])
 
 
-def _datapath() -> list[Row]:
-    from podnet.bench.datapath import datapath_rows
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """`100,1000` as numbers, each once, in the order given. ValueError says what is wrong.
 
-    return datapath_rows()
-
-
-def _cni() -> list[Row]:
-    from podnet.bench.cni import cni_rows
-
-    return cni_rows()
-
-
-def _dns() -> list[Row]:
-    from podnet.bench.dns import dns_rows
-
-    return dns_rows()
+    >>> parse_sizes("100, 1000,100")
+    (100, 1000)
+    """
+    sizes: list[int] = []
+    for word in text.split(","):
+        plain = word.strip()
+        if not (plain.isascii() and plain.isdigit() and 1 <= int(plain) <= MAX_SIZE):
+            raise ValueError(f"{plain or 'nothing'!r} is no number of Services from 1 to {MAX_SIZE}")
+        if int(plain) not in sizes:
+            sizes.append(int(plain))
+    return tuple(sizes)
 
 
-def _api() -> list[Row]:
-    from podnet.bench.api import api_rows
+def _late(name: str) -> Callable[[Settings], Rows]:
+    """`NAME_rows` of the module NAME, imported when it is wanted: what one group needs, others do not."""
 
-    return api_rows()
+    def rows(settings: Settings) -> Rows:
+        module = importlib.import_module(f"podnet.bench.{name}")
+        return cast("Rows", getattr(module, f"{name}_rows")(settings))
 
-
-def _services() -> list[Row]:
-    from podnet.bench.services import services_rows
-
-    return services_rows()
+    return rows
 
 
-GROUPS: dict[str, Callable[[], list[Row]]] = {
-    "boot": _boot,
-    "scale": _scale,
-    "datapath": _datapath,
-    "cni": _cni,
-    "api": _api,
-    "dns": _dns,
-    "services": _services,
+GROUPS: dict[str, Callable[[Settings], Rows]] = {
+    name: _late(name) for name in ("boot", "scale", "datapath", "cni", "api", "dns", "services")
 }
+SIZED_GROUPS = ("dns", "services")
+"""Those that ask how many Services there are."""
 
 
-def run_groups(names: list[str]) -> Iterator[Row]:
+def attempt(group: str, name: str, rows: Callable[[], Rows]) -> Generator[Row, None, None]:
+    """These rows; when they fail, those up to there and one with the reason, so that the next part goes on."""
+    try:
+        yield from rows()
+    except Exception as err:
+        yield Row(group, name, None, "", error=_reason(err))
+
+
+def _reason(err: Exception) -> str:
+    if isinstance(err, (BenchError, ClusterError, RoomError)):
+        return f"{err} ({err.fix})" if err.fix else str(err)
+    return f"{type(err).__name__}: {err}"
+
+
+def run_groups(names: Sequence[str], settings: Settings | None = None) -> Generator[Row, None, None]:
     """Run groups one after the other; one that fails gives a row with its reason, and the next goes on."""
+    chosen = settings or Settings()
     for name in names:
-        try:
-            yield from GROUPS[name]()
-        except Exception as err:
-            yield Row(name, "-", None, "", error=f"{type(err).__name__}: {err}")
+        chosen.note(name)
+        with closing(attempt(name, "-", functools.partial(GROUPS[name], chosen))) as rows:
+            yield from rows

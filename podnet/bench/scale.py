@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from podnet import launch
-from podnet.bench.clusters import bench_cluster, deployment
-from podnet.bench.rows import Row, median
+from podnet.bench.clusters import apply, bench_cluster, deployment
+from podnet.bench.rows import BenchError, Row, Settings, attempt, median
 from podnet.lab.session import LabSession
 
 NODES, PODS = 10, 100
+KUBECTL = "kubectl get pods, beyond kubectl version --client"
 
 
-def scale_rows() -> list[Row]:
+def scale_rows(settings: Settings) -> Iterator[Row]:
     """Memory is unique memory: Private_Clean + Private_Dirty of smaps_rollup, what would be freed by its end."""
+    settings.note(f"scale: booting a cluster of {NODES + 1} nodes")
     with bench_cluster(workers=NODES) as lab:
+        settings.note(f"scale: {PODS} pods")
         began = time.monotonic()
-        lab.kubectl("apply", "-f", "-", stdin=deployment("scale", PODS))
+        apply(lab, deployment("scale", PODS))
         lab.wait_ready("deployment", "scale", timeout_s=180)
         seconds = time.monotonic() - began
+        name = f"{PODS} pods on {NODES} nodes, apply to all Ready"
+        yield Row("scale", name, seconds, "s", 10.0, True, "SLO: 20 pods/s", PODS / 20)
         agents, pauses = _memory(lab)
-        overhead = _kubectl_overhead(lab)
-    return [
-        Row(
-            "scale",
-            f"{PODS} pods on {NODES} nodes, apply to all Ready",
-            seconds,
-            "s",
-            10.0,
-            True,
-            "SLO: 20 pods/s",
-            5.0,
-        ),
-        Row(
-            "scale",
-            "node agent, unique memory (median)",
-            median(agents),
-            "MB",
-            15.0,
-            True,
-            "k3s agent (published)",
-            275.0,
-        ),
-        Row("scale", "pause pod, unique memory (median)", median(pauses), "MB", 3.0),
-        Row("scale", "kubectl get pods, beyond kubectl version --client", overhead, "ms", 10.0),
-    ]
+        k3s = "k3s agent"
+        yield Row("scale", "node agent, unique memory (median)", median(agents), "MB", 15.0, True, k3s, 275.0)
+        yield Row("scale", "pause pod, unique memory (median)", median(pauses), "MB", 3.0)
+        yield from attempt("scale", KUBECTL, functools.partial(_kubectl_rows, lab))
 
 
 def _memory(lab: LabSession) -> tuple[list[float], list[float]]:
     """Unique megabytes of every node agent and of every pod (all processes of a pod added up)."""
     record = lab.directories.record()
     if record is None:
-        raise RuntimeError("the cluster is gone")
+        raise BenchError("the cluster is gone")
     titles = _room_processes(record.pid)
     agents = [mb for title, mb in titles if title.startswith("podnet-node")]
     pauses = [mb for title, mb in titles if title.startswith("podnet-pause")]
@@ -91,10 +76,8 @@ def _unique_mb(pid: int) -> float:
     return kilobytes / 1024
 
 
-def _kubectl_overhead(lab: LabSession) -> float:
+def _kubectl_rows(lab: LabSession) -> Iterator[Row]:
     """Milliseconds that `kubectl get pods` takes beyond a kubectl that asks nobody, pair by pair."""
-    if lab.kubectl_path is None:
-        raise launch.ClusterError("kubectl is not on PATH")
     lab.kubectl("get", "pods", "-o", "name")  # fill the discovery cache
     pairs = []
     for _ in range(10):
@@ -103,4 +86,4 @@ def _kubectl_overhead(lab: LabSession) -> float:
         asked = time.monotonic()
         lab.kubectl("version", "--client")
         pairs.append(((asked - began) - (time.monotonic() - asked)) * 1000)
-    return median(pairs)
+    yield Row("scale", KUBECTL, median(pairs), "ms", 10.0)
