@@ -58,13 +58,26 @@ def too_long(field: str, max_length: int) -> Cause:
     return Cause("FieldValueTooLong", f"Too long: may not be more than {max_length} bytes", field)
 
 
+def go_quoted(text: str) -> str:
+    """Text as Go's %q has it, as far as messages need it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+class GoSyntax(str):
+    """A refused value that is already written as upstream shows it: it is not quoted again."""
+
+    __slots__ = ()
+
+
 def _go_value(value: object) -> str:
+    if isinstance(value, GoSyntax):
+        return str(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        return go_quoted(value)
     if isinstance(value, (dict, list)):
         import json  # late: only the error path needs it
 
@@ -155,6 +168,14 @@ def already_exists(plural: str, name: str, group: str = "") -> StatusError:
     return StatusError(
         409, "AlreadyExists", f'{qualified(plural, group)} "{name}" already exists', _details(plural, group, name)
     )
+
+
+def generate_name_conflict(plural: str, name: str, group: str = "") -> StatusError:
+    """409: every name that was made up for an object is taken."""
+    error = already_exists(plural, name, group)
+    error.message += ", the server was not able to generate a unique name for the object"
+    error.details = {**_details(plural, group, name), "retryAfterSeconds": 1}
+    return error
 
 
 def conflict(plural: str, name: str, why: str = "", group: str = "") -> StatusError:

@@ -19,6 +19,8 @@ from podnet.controlplane.apiserver.strategy import WITH_GENERATION
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 DEFAULT_GRACE_PERIOD_S = 30
+_LONGEST_S = 100 * 365 * 86400
+"""Beyond it a deletionTimestamp would leave the calendar."""
 ORPHANS_BY_DEFAULT = frozenset({"jobs.batch"})
 JOB_WARNING = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
@@ -48,7 +50,7 @@ def plan_deletion(obj: Object, resource: Resource, options: DeleteOptions, now: 
         return _plan_again(obj, before, grace, now)
     if not grace and not metadata.get("finalizers"):
         return DeletePlan(remove=True)
-    metadata["deletionTimestamp"] = format_time(now + grace)
+    metadata["deletionTimestamp"] = format_time(now + min(grace, _LONGEST_S))
     metadata["deletionGracePeriodSeconds"] = grace
     if resource.qualified_name in WITH_GENERATION:
         metadata["generation"] = int(metadata.get("generation") or 0) + 1
@@ -72,7 +74,7 @@ def _plan_again(obj: Object, before: dict[str, Any], grace: int, now: float) -> 
         if grace == 0 and not metadata.get("finalizers"):
             return DeletePlan(remove=True)
         started = parse_time(metadata["deletionTimestamp"]) - int(current)
-        metadata["deletionTimestamp"] = format_time(max(started + grace, now) if grace else now)
+        metadata["deletionTimestamp"] = format_time(max(started + min(grace, _LONGEST_S), now) if grace else now)
         metadata["deletionGracePeriodSeconds"] = grace
     elif not metadata.get("finalizers") and not current:
         return DeletePlan(remove=True)

@@ -104,12 +104,16 @@ def decode_continue(token: str, prefix: str) -> tuple[int, str]:
         fields = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         version, revision, start = fields["v"], fields["rv"], fields["start"]
     except (binascii.Error, ValueError, TypeError, KeyError):
-        raise bad_request("continue key is not valid: unable to decode the token") from None
+        raise _bad_continue("unable to decode the token") from None
     if version != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str) or not start:
-        raise bad_request("continue key is not valid: server does not recognize this encoded version")
-    if revision == 0:
-        raise bad_request("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+        raise _bad_continue("server does not recognize this encoded version")
+    if revision == 0 or isinstance(revision, bool) or not -(2**63) <= revision < 2**63:
+        raise _bad_continue("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     return revision, prefix + start.lstrip("/")
+
+
+def _bad_continue(why: str) -> StatusError:
+    return bad_request(f"invalid continue token: continue key is not valid: {why}")
 
 
 async def list_entries(
@@ -178,6 +182,10 @@ async def _from_store(
     revision: int,
     start: str,
 ) -> Page:
+    if revision > cache.revision:
+        await cache.wait_fresh()
+        if revision > cache.revision:
+            raise too_large_resource_version(revision, cache.revision)
     try:
         result = await store.range(selection.prefix, start=start, revision=revision)
     except CompactedError as error:

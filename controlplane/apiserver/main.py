@@ -29,7 +29,10 @@ from podnet.controlplane.apiserver.http.streams import KubeletStreams
 from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.apiserver.subresources.token import check_token
 from podnet.controlplane.apiserver.tokens import TokenIssuer
+from podnet.controlplane.metrics import Registry as Metrics
+from podnet.controlplane.process_metrics import add_process_metrics
 from podnet.controlplane.store import open_store
+from podnet.controlplane.store.measured import MeasuredStore
 from podnet.controlplane.store.types import Store, StoreError
 
 log = logging.getLogger("apiserver")
@@ -66,7 +69,8 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
     listeners = open_listeners(config)
     try:
         context = server_tls(config.pki_dir)
-        store = open_store(config.store_driver, config.store_dir, config.etcd)
+        metrics = Metrics()
+        store = MeasuredStore(open_store(config.store_driver, config.store_dir, config.etcd), metrics)
     except (OSError, StoreError) as error:
         raise CannotStartError(str(error)) from error
     registry = Registry(
@@ -75,8 +79,9 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
         node_port_range=config.node_port_range,
         default_toleration_s=config.default_toleration_s,
     )
-    api = build_server(registry, config)
+    api = build_server(registry, config, metrics)
     runner = web.ServerRunner(api.server(), shutdown_timeout=SHUTDOWN_S)
+    add_process_metrics(metrics)
     try:
         await registry.start()
         await ensure_bootstrap(registry, advertise_address=config.advertise_address, port=listen_port(config))
@@ -97,13 +102,13 @@ async def run_apiserver(config: APIServerConfig, *, started: asyncio.Event | Non
         await store.close()
 
 
-def build_server(registry: Registry, config: APIServerConfig) -> APIServer:
+def build_server(registry: Registry, config: APIServerConfig, metrics: Metrics) -> APIServer:
     """The HTTP server of a configuration."""
     issuer = TokenIssuer(config.pki_dir / "sa.key", config.service_account_issuer, time.time)
     authenticator = Authenticator(lambda token: check_token(registry, issuer, token, []))
     streams = KubeletStreams(registry, kubelet_tls(config.pki_dir))
     address = f"{config.advertise_address}:{listen_port(config)}"
-    return APIServer(registry, authenticator, tokens=issuer, streams=streams, external_address=address)
+    return APIServer(registry, authenticator, tokens=issuer, streams=streams, external_address=address, metrics=metrics)
 
 
 async def _until_stopped(stop: asyncio.Event, registry: Registry, store: Store, config: APIServerConfig) -> None:

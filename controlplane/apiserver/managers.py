@@ -35,7 +35,7 @@ _OUTSIDERS = ("system:serviceaccount:", "system:anonymous", "system:admin")
 _PATCH_OPTIONS = "PatchOptions"
 
 
-def check_options(options: WriteOptions, *, patch_type: str = "") -> None:
+def check_options(options: WriteOptions, *, patch_type: str = "", kind: str = "CreateOptions") -> None:
     """422 for a field manager that cannot be one, and for what only an apply may say or must say."""
     causes: list[Cause] = []
     name = options.field_manager
@@ -49,7 +49,7 @@ def check_options(options: WriteOptions, *, patch_type: str = "") -> None:
     elif patch_type and options.force is not None:
         causes.append(Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"))
     if causes:
-        raise invalid(_PATCH_OPTIONS if patch_type else "CreateOptions", "", causes, "meta.k8s.io")
+        raise invalid(_PATCH_OPTIONS if patch_type else kind, "", causes, "meta.k8s.io")
 
 
 def _invalid_manager(name: str) -> Cause:

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from podnet.controlplane.api.errors import Cause, StatusError, bad_request, invalid, invalid_value, not_supported
+from podnet.controlplane.api.errors import (
+    Cause,
+    StatusError,
+    bad_request,
+    go_quoted,
+    invalid,
+    invalid_value,
+    not_supported,
+)
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
@@ -98,8 +106,14 @@ def parse_resource_version(text: str) -> int:
     """A revision as clients write it: decimal, "" for unset (0). Anything else is a 400."""
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()) or len(text) > 20:
-        raise bad_request(f'resourceVersion: Invalid value: "{text}": must be a decimal number')
+    problem = ""
+    if not (text.isascii() and text.isdigit()):
+        problem = "invalid syntax"
+    elif len(text) > 20 or int(text) >= 2**64:
+        problem = "value out of range"
+    if problem:
+        said = go_quoted(text)
+        raise bad_request(f"resourceVersion: Invalid value: {said}: strconv.ParseUint: parsing {said}: {problem}")
     return int(text)
 
 

@@ -6,11 +6,13 @@ apply is a fourth way that is not a function of the object alone (registry.apply
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from podnet.controlplane.api import schema
-from podnet.controlplane.api.errors import bad_request
+from podnet.controlplane.api.errors import StatusError, bad_request, invalid, invalid_value
 from podnet.controlplane.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_merge_patch
+from podnet.controlplane.api.patch.list_order import go_map
 from podnet.controlplane.api.types import Object, Resource
 
 PatchType = Literal["json", "merge", "strategic", "apply"]
@@ -35,3 +37,10 @@ def patched(old: Object, patch: Any, patch_type: PatchType, resource: Resource, 
     if not isinstance(new, dict):
         raise bad_request("the patch does not leave a JSON object")
     return new
+
+
+def spoils(patch: Any, patch_type: PatchType, result: Object, error: StatusError) -> StatusError:
+    """422: the patch applies, and leaves what is no object of its kind. `kubectl edit` then opens the editor again."""
+    shown = go_map(patch) if patch_type == "strategic" else json.dumps(result, separators=(",", ":"))
+    _, mark, why = error.message.partition("strict decoding error: ")
+    return invalid("", "", [invalid_value("patch", shown, mark + why if mark else error.message)])

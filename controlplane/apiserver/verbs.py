@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podnet.controlplane.api.errors import StatusError, bad_request, internal_error, method_not_supported
+from podnet.controlplane.api import schema
+from podnet.controlplane.api.errors import (
+    Cause,
+    StatusError,
+    bad_request,
+    go_quoted,
+    internal_error,
+    invalid,
+    invalid_value,
+    method_not_supported,
+    not_supported,
+)
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver import managers, scheme
 from podnet.controlplane.apiserver import metadata as meta
@@ -23,6 +34,8 @@ from podnet.controlplane.apiserver.watchcache import Entry
 
 AS_OBJECT = frozenset({"", "status", "approval", "ephemeralcontainers", "finalize"})
 """Subresources that are updates of their object under another strategy."""
+
+PROPAGATION = ("", "Background", "Foreground", "Orphan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,7 @@ def _need(tokens: TokenIssuer | None) -> TokenIssuer:
 async def update(registry: Registry, request: Request, obj: Any, options: WriteOptions) -> Answer:
     """PUT of an object or a subresource."""
     _check_verb(request, "update")
-    managers.check_options(options)
+    managers.check_options(options, kind="UpdateOptions")
     if request.subresource == "scale":
         body = obj if isinstance(obj, dict) else {}
         return Answer(await scale.put_scale(registry, request.resource, request.namespace, request.name, body, options))
@@ -162,45 +175,69 @@ def _check_verb(request: Request, verb: str) -> None:
 
 
 def parse_delete_options(body: Any, options: DeleteOptions) -> DeleteOptions:
-    """DeleteOptions as a body says them, over what the query said."""
-    if body is None:
-        return options
+    """DeleteOptions as a body says them, over what the query said; 400 or 422 for what makes no sense."""
+    if body is not None:
+        _read_delete_options(body, options)
+    if options.propagation not in PROPAGATION:
+        causes = [not_supported("propagationPolicy", options.propagation, [*PROPAGATION[1:], "nil"])]
+        raise _invalid_delete_options(causes)
+    return options
+
+
+def _read_delete_options(body: Any, options: DeleteOptions) -> None:
     if not isinstance(body, Mapping):
-        raise bad_request("DeleteOptions must be a JSON object")
+        raise bad_request(
+            "the object provided is unrecognized (must be of type DeleteOptions): it is not a JSON object"
+        )
     if body.get("kind") not in {None, "DeleteOptions"}:
         raise bad_request(f"expected DeleteOptions, got {body.get('kind')}")
+    problem = schema.decode_error({**body, "apiVersion": "v1", "kind": "DeleteOptions"})
+    if problem is not None:
+        raise bad_request(problem)
     period = body.get("gracePeriodSeconds")
     if period is not None:
-        if not isinstance(period, int) or isinstance(period, bool):
-            raise bad_request("gracePeriodSeconds must be an integer")
+        if not isinstance(period, int) or not -(2**63) <= period < 2**63:
+            raise bad_request(
+                'DeleteOptions in version "v1" cannot be handled as a DeleteOptions: json: cannot unmarshal number '
+                f"{period} into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+            )
         options.grace_period_s = period
-    policy = body.get("propagationPolicy")
-    orphan = body.get("orphanDependents")
+    policy, orphan = body.get("propagationPolicy"), body.get("orphanDependents")
     if policy is not None and orphan is not None:
-        raise _invalid_delete_options()
+        raise propagation_and_orphan(policy)
     if policy is not None:
         options.propagation = policy
     elif orphan is not None:
         options.propagation = "Orphan" if orphan else "Background"
     preconditions = body.get("preconditions") or {}
-    if not isinstance(preconditions, Mapping):
-        raise bad_request("preconditions must be a JSON object")
     options.uid = str(preconditions.get("uid") or "")
     options.resource_version = str(preconditions.get("resourceVersion") or "")
     if body.get("dryRun"):
         options.dry_run = parse_dry_run(body["dryRun"])
-    return options
 
 
-def parse_dry_run(values: Any) -> bool:
-    """`dryRun=All` and nothing else."""
-    if values in ([], None):
-        return False
-    if values in (["All"], "All"):
-        return True
-    shown = values[0] if isinstance(values, list) and values else values
-    raise bad_request(f'dryRun: Unsupported value: "{shown}": supported values: "All"')
+def parse_dry_run(values: Any, kind: str = "DeleteOptions") -> bool:
+    """`dryRun=All` and nothing else; 422 naming `kind`."""
+    causes = dry_run_causes(values)
+    if causes:
+        raise invalid(kind, "", causes, "meta.k8s.io")
+    return bool(values)
 
 
-def _invalid_delete_options() -> StatusError:
-    return bad_request("orphanDependents and propagationPolicy cannot be both set")
+def dry_run_causes(values: Any) -> list[Cause]:
+    """What is wrong with a list of dryRun directives."""
+    said = [values] if isinstance(values, str) else values or []
+    if all(value == "All" for value in said):
+        return []
+    shown = "[]string{" + ", ".join(go_quoted(str(value)) for value in said) + "}"
+    return [Cause("FieldValueNotSupported", f'Unsupported value: {shown}: supported values: "All"', "dryRun")]
+
+
+def propagation_and_orphan(policy: str) -> StatusError:
+    """422: two ways of saying what happens to dependents."""
+    cause = invalid_value("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set")
+    return _invalid_delete_options([cause])
+
+
+def _invalid_delete_options(causes: list[Cause]) -> StatusError:
+    return invalid("DeleteOptions", "", causes, "meta.k8s.io")

@@ -196,6 +196,7 @@ class ResourceCache:
         self.events: deque[ChangeEvent] = deque()
         self.oldest = 0
         self.changed = 0
+        self.received = 0
         self.watchers: set[Watcher] = set()
 
     def load(self, kv: KeyValue) -> None:
@@ -233,6 +234,7 @@ class ResourceCache:
                 insort(self.keys, kv.key)
         change = ChangeEvent(deleted=event.deleted, entry=entry, previous=previous)
         self.changed = change.revision
+        self.received += 1
         self.events.append(change)
         if len(self.events) > WINDOW:
             self.oldest = self.events.popleft().revision

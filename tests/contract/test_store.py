@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from podnet.controlplane.metrics import Registry
 from podnet.controlplane.store import open_store
+from podnet.controlplane.store.measured import MeasuredStore
 from podnet.controlplane.store.sqlite import SQLiteStore
 from podnet.controlplane.store.types import (
     CompactedError,
@@ -25,11 +27,13 @@ from podnet.controlplane.store.types import (
 PODS = "/registry/pods/"
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-small-window", "etcd"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite-small-window", "measured", "etcd"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A fresh store; the third kind forgets events from memory so soon that history comes from the disk."""
     if request.param == "sqlite-small-window":
         opened: Store = SQLiteStore(tmp_path / "store", window_events=2)
+    elif request.param == "measured":
+        opened = MeasuredStore(open_store("memory", ""), Registry())
     elif request.param == "etcd":
         opened = open_store("etcd", "", request.getfixturevalue("etcd"))
     else:

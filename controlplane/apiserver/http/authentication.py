@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
-from podnet.controlplane.api.errors import StatusError, unauthorized
+from podnet.controlplane.api.errors import StatusError, bad_request, unauthorized
 from podnet.controlplane.apiserver.options import UserInfo
 from podnet.controlplane.apiserver.tokens import TokenClaims, TokenError
 
@@ -73,14 +74,12 @@ def _user_of_subject(certificate: Mapping[str, Any]) -> UserInfo:
 
 def impersonated(user: UserInfo, headers: Any) -> UserInfo:
     """The user whom Impersonate-* headers name; only `system:masters` may."""
-    name = headers.get("Impersonate-User")
-    groups = tuple(headers.getall("Impersonate-Group", ()))
-    uid = headers.get("Impersonate-Uid", "")
+    name = readable(headers.get("Impersonate-User", ""))
+    groups = tuple(map(readable, headers.getall("Impersonate-Group", ())))
+    uid = readable(headers.get("Impersonate-Uid", ""))
     if not name:
-        if groups or uid:
-            raise StatusError(
-                500, "InternalError", "Internal error occurred: requested [{Group}] without impersonating a user"
-            )
+        if groups or uid:  # upstream answers 500; it is the client that is wrong
+            raise bad_request(f"requested [{'Group' if groups else 'UID'}] without impersonating a user")
         return user
     if "system:masters" not in user.groups:
         raise StatusError(
@@ -97,5 +96,11 @@ def impersonated(user: UserInfo, headers: Any) -> UserInfo:
     for header in headers:
         lowered = header.lower()
         if lowered.startswith("impersonate-extra-"):
-            extra[lowered.removeprefix("impersonate-extra-")] = tuple(headers.getall(header))
+            key = unquote(readable(lowered.removeprefix("impersonate-extra-")))
+            extra[key] = tuple(map(readable, headers.getall(header)))
     return UserInfo(name, tuple(dict.fromkeys((*groups, *known))), uid, extra)
+
+
+def readable(text: str) -> str:
+    """A header's value as Unicode: bytes that are none become U+FFFD."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

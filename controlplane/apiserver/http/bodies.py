@@ -42,20 +42,20 @@ def too_large() -> StatusError:
     return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
 
 
-def decode_object(body: bytes, content_type: str, *, strict: bool = False) -> Any:
-    """The object of a POST or PUT."""
+def decode_object(body: bytes, content_type: str, *, doubles: list[str] | None = None) -> Any:
+    """The object of a POST or PUT. Names that stand twice in one JSON or YAML object are told in `doubles`, if given."""
     media = media_type(content_type)
     if protobuf.is_protobuf(content_type):
         return protobuf.decode(body)
     if media in _YAML_TYPES:
-        return _plain(_yaml(body), max(MIN_VALUES, len(body)))
+        return _plain(_yaml(body, doubles), max(MIN_VALUES, len(body)))
     if media not in _JSON_TYPES:
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {_BODY_TYPES}"
         )
     if not body:
         raise bad_request("the request body is empty")
-    return _json(body, strict=strict)
+    return _json(body, doubles)
 
 
 def decode_patch(body: bytes, content_type: str) -> tuple[PatchType, Any]:
@@ -90,7 +90,7 @@ def json_problem(body: bytes, error: orjson.JSONDecodeError) -> str:
     return f"invalid character {error.doc[error.pos]!r} at line {error.lineno}, column {error.colno}"
 
 
-def _json(body: bytes, *, strict: bool) -> Any:
+def _json(body: bytes, doubles: list[str] | None) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -98,35 +98,45 @@ def _json(body: bytes, *, strict: bool) -> Any:
             f"the object provided is unrecognized (must be of a known kind): couldn't get version/kind; "
             f"json parse error: {json_problem(body, error)}"
         ) from None
-    repeated = _duplicate_fields(body) if strict else []
-    if repeated:
-        kind = document.get("kind") if isinstance(document, dict) else ""
-        version = str((document.get("apiVersion") if isinstance(document, dict) else "") or "").rpartition("/")[2]
-        raise bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {", ".join(repeated)}'
-        )
+    if doubles is not None:
+        doubles += [f'duplicate field "{path}"' for path in duplicate_fields(body)]
     return _depth_checked(document)
 
 
-def _duplicate_fields(body: bytes) -> list[str]:
-    """`duplicate field "x"` for each name that stands twice in one JSON object."""
-    found: list[str] = []
+class _Pairs(dict[str, Any]):
+    """A JSON object that knows which of its names stood twice."""
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        out = dict(items)
+    repeated: list[str]
+
+    @classmethod
+    def of(cls, items: list[tuple[str, Any]]) -> _Pairs:
+        out = cls(items)
+        out.repeated = []
         if len(out) != len(items):
             seen: set[str] = set()
             for name, _ in items:
                 if name in seen:
-                    found.append(f'duplicate field "{name}"')
+                    out.repeated.append(name)
                 seen.add(name)
         return out
 
+
+def duplicate_fields(body: bytes) -> list[str]:
+    """The paths (`spec.containers[0].name`) of names that stand twice in one object of a JSON text."""
     try:
-        json.loads(body, object_pairs_hook=pairs)
+        document = json.loads(body, object_pairs_hook=_Pairs.of)
     except (ValueError, RecursionError):
         return []
-    return found
+    found: list[str] = []
+    below: list[tuple[str, Any]] = [("", document)]
+    while below:
+        path, value = below.pop()
+        if isinstance(value, _Pairs):
+            found += [f"{path}.{name}".removeprefix(".") for name in value.repeated]
+            below += [(f"{path}.{name}".removeprefix("."), item) for name, item in value.items()]
+        elif isinstance(value, list):
+            below += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    return sorted(found)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -136,16 +146,38 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    doubles: list[str] | None = None
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Note the keys that are set already, as upstream's reader words it."""
+        if self.doubles is not None:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        self.doubles.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                    seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
-def _yaml(body: bytes) -> Any:
+def _yaml(body: bytes, doubles: list[str] | None = None) -> Any:
     try:
-        return yaml.load(body.decode(), _Loader)  # noqa: S506 - derived from a safe loader
+        loader = _Loader(body.decode())
     except UnicodeDecodeError:
         raise bad_request("error converting YAML to JSON: yaml: invalid UTF-8") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise _not_yaml(error) from None
+    loader.doubles = doubles
+    try:
+        return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise bad_request(f"error converting YAML to JSON: yaml: {problem}") from None
+        raise _not_yaml(error) from None
+    finally:
+        loader.dispose()
+
+
+def _not_yaml(error: Exception) -> StatusError:
+    return bad_request(f"error converting YAML to JSON: yaml: {' '.join(str(error).split())}")
 
 
 def _plain(document: Any, budget: int) -> Any:
@@ -165,6 +197,8 @@ def _plain(document: Any, budget: int) -> Any:
             return [convert(item, depth + 1) for item in value]
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             return float(value)  # as JSON numbers of that size are read
+        if isinstance(value, str) and not value.isascii():
+            return value.encode("utf-8", "replace").decode()  # an escape of half a character is none
         if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
             return value
         raise bad_request(f"error converting YAML to JSON: a value of type {type(value).__name__} has no JSON form")
@@ -174,7 +208,7 @@ def _plain(document: Any, budget: int) -> Any:
 
 def _key(name: Any) -> str:
     if isinstance(name, str):
-        return name
+        return name if name.isascii() else name.encode("utf-8", "replace").decode()
     if isinstance(name, bool):
         return "true" if name else "false"
     if isinstance(name, (int, float)):

@@ -22,6 +22,7 @@ from podnet.controlplane.api.discovery import (
     api_versions,
 )
 from podnet.controlplane.api.openapi import document_hash, openapi_document, openapi_index
+from podnet.controlplane.api.resources import RESOURCES
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.apiserver.http.negotiation import wants_aggregated_discovery
 
@@ -44,18 +45,18 @@ _OPENAPI_V2_ANSWER = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf
 FAR_FUTURE = "Fri, 31 Dec 2055 23:59:59 GMT"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 
-ROOT_PATHS = [
+_PATHS = (
     "/.well-known/openid-configuration",
     "/api",
-    "/api/v1",
     "/apis",
     "/healthz",
     "/livez",
+    "/metrics",
     "/openapi/v3",
     "/openid/v1/jwks",
     "/readyz",
     "/version",
-]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,21 @@ def find_document(path: str, query: str, accept: str, server: str, issuer: Any) 
     if path == "/version":
         return Document.of(VERSION)
     if path in {"", "/"}:
-        return Document.of({"paths": ROOT_PATHS})
+        return Document.of({"paths": root_paths()})
     if path == "/openid/v1/jwks" and issuer is not None:
         return Document(orjson.dumps(issuer.jwks()), "application/jwk-set+json")
     if path == "/.well-known/openid-configuration" and issuer is not None:
-        return Document.of(issuer.discovery(server))
+        return Document.of(issuer.discovery(f"https://{server}"))
     return None
+
+
+@cache
+def root_paths() -> list[str]:
+    """Every path that answers without naming a resource, as `/` lists them."""
+    versions = {resource.path for resource in RESOURCES}
+    groups = {path.rpartition("/")[0] for path in versions if path.startswith("/apis/")}
+    documents = {f"/openapi/v3{path}" for path in versions}
+    return sorted({*_PATHS, *versions, *groups, *documents})
 
 
 def _discovery(parts: list[str], accept: str, server: str) -> Document | None:

@@ -23,6 +23,8 @@ class Representation:
     yaml: bool = False
     meta_version: str = "v1"
     pretty: bool = False
+    listed: bool = False
+    """Whether PartialObjectMetadataList was said: right for a list, and for nothing else."""
 
     @property
     def content_type(self) -> str:
@@ -43,11 +45,10 @@ _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.prot
 
 @lru_cache(maxsize=512)
 def negotiate(accept: str) -> Representation:
-    """The first acceptable representation, in the order of the header; 406 when there is none."""
+    """The first acceptable representation, by quality and order of the header; 406 when there is none."""
     if not accept:
         return JSON
-    for clause in accept.split(","):
-        media, parameters = _parse_clause(clause)
+    for media, parameters in _by_preference(accept):
         yaml = media in {"application/yaml", "application/x-yaml", "text/yaml"}
         if media not in _JSON_TYPES and not yaml:
             continue
@@ -58,7 +59,7 @@ def negotiate(accept: str) -> Representation:
         shape = _SHAPES.get(wanted)
         version = parameters.get("v", "")
         if shape is not None and parameters.get("g") == "meta.k8s.io" and version in {"v1", "v1beta1"}:
-            return Representation(shape, yaml, version, pretty)
+            return Representation(shape, yaml, version, pretty, wanted.endswith("List"))
     raise not_acceptable(f"only the following media types are accepted: {_ACCEPTED}")
 
 
@@ -74,6 +75,19 @@ def wants_aggregated_discovery(accept: str) -> str:
             elif not parameters.get("as"):
                 return ""
     return ""
+
+
+def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """The clauses by quality, named types before `*`, else in the order of the header."""
+    clauses = [_parse_clause(clause) for clause in accept.split(",")]
+    return sorted(clauses, key=lambda clause: (-_quality(clause[1]), "*" in clause[0]))
+
+
+def _quality(parameters: dict[str, str]) -> float:
+    try:
+        return float(parameters.get("q", "1"))
+    except ValueError:
+        return 1.0
 
 
 def _parse_clause(clause: str) -> tuple[str, dict[str, str]]:

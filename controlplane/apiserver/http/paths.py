@@ -7,14 +7,19 @@ Pure. Source: apiserver pkg/endpoints/request/requestinfo.go.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
+from podnet.controlplane.api.errors import bad_request
 from podnet.controlplane.api.resources import find
 from podnet.controlplane.api.types import Resource
 from podnet.controlplane.apiserver.keys import key_of
 
+_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+"""What a client that takes this server for its proxy writes before the path (RFC 9112 section 3.2.2)."""
+_NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2}).{0,2}")
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 
@@ -28,6 +33,23 @@ class Target:
     subresource: str
     rest: str
     key: str
+
+
+def split_target(raw: str) -> tuple[str, str]:
+    """(path, query) of a request line's target; 400 for an escape that is none. (It is ASCII: the parser of HTTP lets nothing
+    else through.)"""
+    if raw[:1] != "/":
+        raw = _ABSOLUTE.sub("", raw, count=1)
+    path, _, query = raw.partition("?")
+    if not path.startswith("/"):
+        if path:
+            raise bad_request(f"invalid URI for request: {path[:200]}")
+        path = "/"
+    if "%" in path:
+        wrong = _NO_ESCAPE.search(path)
+        if wrong is not None:
+            raise bad_request(f'invalid URL escape "{wrong[0]}"')
+    return path, query.partition("#")[0] if "#" in query else query
 
 
 @lru_cache(maxsize=8192)

@@ -25,6 +25,7 @@ from yarl import URL
 from podnet.controlplane.api.errors import StatusError, bad_request, not_found, service_unavailable
 from podnet.controlplane.api.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.apiserver.http.authentication import readable
 from podnet.controlplane.apiserver.http.hijack import HijackedResponse, hijacked, splice
 from podnet.controlplane.apiserver.http.paths import Target
 from podnet.controlplane.apiserver.http.streams import KubeletStreams
@@ -66,13 +67,25 @@ def split_reference(text: str) -> tuple[str, str, str] | None:
     return (scheme, name, port) if name and scheme in {"", "http", "https"} else None
 
 
+def is_number(said: str) -> bool:
+    """Whether a port is said by number."""
+    return said.isascii() and said.isdigit()
+
+
+def port_number(said: str) -> int:
+    """A number that is a port; 400 for another."""
+    if len(said) > 5 or not 0 < int(said) < 65536:
+        raise bad_request(f"invalid port {said[:20]}: must be between 1 and 65535, inclusive")
+    return int(said)
+
+
 def pod_port(pod: Object, said: str) -> int:
     """The port of a pod: a number, a container port's name, or the first port any container declares (else 80)."""
     ports = [port for container in pod["spec"].get("containers") or () for port in container.get("ports") or ()]
     if not said:
         return int(ports[0]["containerPort"]) if ports else 0
-    if said.isascii() and said.isdigit():
-        return int(said)
+    if is_number(said):
+        return port_number(said)
     found = next((port for port in ports if port.get("name") == said), None)
     if found is None:
         raise bad_request(f'pod {pod["metadata"]["name"]} has no port named "{said}"')
@@ -82,8 +95,8 @@ def pod_port(pod: Object, said: str) -> int:
 def service_port_name(service: Object, said: str) -> str:
     """The name of the service port that a reference means: by number, by name, or the only one there is."""
     ports, name = service["spec"].get("ports") or [], service["metadata"]["name"]
-    if said.isascii() and said.isdigit():
-        found = next((port for port in ports if port["port"] == int(said)), None)
+    if is_number(said):
+        found = next((port for port in ports if str(port["port"]) == said), None)
         if found is None:
             raise service_unavailable(f'no service port {said} found for service "{name}"')
         return str(found.get("name") or "")
@@ -140,7 +153,7 @@ class ResourceProxy:
                 ssl=backend.tls if backend.tls is not None else False,
             ) as upstream:
                 return await _answer(request, upstream, backend, before)
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: what it says is no HTTP at all
             if request.writer.output_size > 0:
                 raise ConnectionAbortedError(str(error)) from error
             raise _unreachable(backend, error) from None
@@ -188,9 +201,9 @@ class ResourceProxy:
         kubelet = self._streams.kubelet_on(name)
         if port in {"", str(kubelet.port)}:
             return Backend("https", kubelet.address, kubelet.port, self._streams.tls)
-        if not (port.isascii() and port.isdigit()):
+        if not is_number(port):
             raise bad_request(f'invalid node request "{name}:{port}"')
-        return Backend(scheme or "http", kubelet.address, int(port))
+        return Backend(scheme or "http", kubelet.address, port_number(port))
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -235,7 +248,7 @@ def forwarded_headers(request: web.BaseRequest) -> list[tuple[str, str]]:
     """The headers that travel on, with who asked and for what."""
     named = {word.strip().lower() for word in request.headers.get("Connection", "").split(",")}
     headers = [
-        (name, value)
+        (name, readable(value))
         for name, value in request.headers.items()
         if name.lower() not in _HOP_BY_HOP | _PRIVATE | named and not name.lower().startswith("impersonate-")
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import yaml
 
+from podnet.controlplane.api.errors import not_acceptable
 from podnet.controlplane.api.printers import scale_table, status_table, table
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver import scheme
@@ -27,6 +28,10 @@ def render_object(obj: Object, resource: Resource, how: Representation, now: flo
         obj = _table_of(obj, resource, now, include_object)
         obj["apiVersion"] = f"meta.k8s.io/{how.meta_version}"
     elif how.shape == "PartialObjectMetadata" and "metadata" in obj and obj.get("kind") != "Status":
+        if how.listed:
+            raise not_acceptable(
+                f"you requested PartialObjectMetadataList, but the requested object is not a list ({_go_type(obj)})"
+            )
         obj = partial(obj, how)
     return encode(obj, how)
 
@@ -39,6 +44,10 @@ def _table_of(obj: Object, resource: Resource, now: float, include_object: Any) 
     version = obj["metadata"].get("resourceVersion")
     list_meta = {"resourceVersion": version} if version else {}
     return table(resource, [obj], now=now, include_object=include_object, list_meta=list_meta)
+
+
+def _go_type(obj: Object) -> str:
+    return f"*{str(obj.get('apiVersion', '')).rpartition('/')[2]}.{obj.get('kind')}"
 
 
 def partial(obj: Object, how: Representation) -> Object:
@@ -63,6 +72,9 @@ def render_page(page: Page, resource: Resource, how: Representation, now: float,
         document["apiVersion"] = f"meta.k8s.io/{how.meta_version}"
         return encode(document, how)
     if how.shape == "PartialObjectMetadata":
+        if not how.listed:
+            of = f"*{resource.version}.{resource.kind}List"
+            raise not_acceptable(f"you requested PartialObjectMetadata, but the requested object is a list ({of})")
         items = [partial(entry.obj, how) for entry in page.entries]
         version = f"meta.k8s.io/{how.meta_version}"
         return encode(
@@ -70,7 +82,7 @@ def render_page(page: Page, resource: Resource, how: Representation, now: float,
         )
     head = orjson.dumps({"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": list_meta})
     body = b'%b,"items":[%b]}' % (head[:-1], b",".join(entry.json for entry in page.entries))
-    return body if not how.yaml else encode(orjson.loads(body), how)
+    return body if not (how.yaml or how.pretty) else encode(orjson.loads(body), how)
 
 
 def encode(document: Object, how: Representation) -> bytes:

@@ -1,7 +1,8 @@
 """One handler for every request: who asks, what is addressed, which verb, and the answer or the refusal.
 
 It is aiohttp's low-level server: no router and no middleware, because routing is `paths.parse_path` and the hot path,
-a GET of one object as JSON, should be visible in one place (`_answer`, then `_get`). Nothing raised below leaves as a traceback.
+a GET of one object as JSON, should be visible in one place (`_answer`, then `_get`). Nothing raised below leaves as a
+traceback: `_guarded` makes a Status of it.
 """
 
 from __future__ import annotations
@@ -10,32 +11,46 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
-from podnet.controlplane.api.errors import StatusError, bad_request, internal_error, method_not_supported, unauthorized
-from podnet.controlplane.api.types import Object
+from podnet.controlplane.api.errors import (
+    StatusError,
+    bad_request,
+    internal_error,
+    method_not_supported,
+    not_acceptable,
+    unauthorized,
+)
 from podnet.controlplane.apiserver import verbs
-from podnet.controlplane.apiserver.http import bodies, queries
+from podnet.controlplane.apiserver.http import bodies, queries, refusals
 from podnet.controlplane.apiserver.http.authentication import Authenticator, impersonated
 from podnet.controlplane.apiserver.http.documents import Document, find_document, health
 from podnet.controlplane.apiserver.http.negotiation import JSON, Representation, negotiate
-from podnet.controlplane.apiserver.http.paths import Target, parse_path
+from podnet.controlplane.apiserver.http.paths import Target, parse_path, split_target
+from podnet.controlplane.apiserver.http.protocol import APIRequest, StatusServer
 from podnet.controlplane.apiserver.http.proxy import ResourceProxy
 from podnet.controlplane.apiserver.http.rendering import EventEncoder, encode, render_object, render_page
 from podnet.controlplane.apiserver.http.streams import KubeletStreams
-from podnet.controlplane.apiserver.options import UserInfo
+from podnet.controlplane.apiserver.http.traffic import Traffic
+from podnet.controlplane.apiserver.options import UserInfo, WriteOptions
 from podnet.controlplane.apiserver.registry import Registry
+from podnet.controlplane.apiserver.scheme import strict_message
 from podnet.controlplane.apiserver.tokens import TokenIssuer
+from podnet.controlplane.metrics import CONTENT_TYPE
+from podnet.controlplane.metrics import Registry as Metrics
 from podnet.controlplane.store.types import StoreError
 
 log = logging.getLogger("apiserver.http")
 
 _PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
-_JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+_JSON_HEADERS = refusals.JSON_HEADERS
 _STREAMS = frozenset({"log", "exec", "attach", "portforward"})
+_STREAMED_TYPES = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 
 class APIServer:
@@ -49,8 +64,10 @@ class APIServer:
         tokens: TokenIssuer | None = None,
         streams: KubeletStreams | None = None,
         external_address: str = "127.0.0.1:6443",
+        metrics: Metrics | None = None,
     ) -> None:
         self.registry = registry
+        self.traffic = Traffic(metrics or Metrics(), registry.cache)
         self.authenticator = authenticator
         self.tokens = tokens
         self.streams = streams
@@ -67,68 +84,74 @@ class APIServer:
 
     def server(self) -> web.Server:
         """The aiohttp server. A handler is cancelled when its client goes away, which is how watches end."""
-        return web.Server(
-            self.handle,
-            request_factory=_request_factory,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,  # nobody sends compressed bodies, and a small one may mean a very large one
-            max_line_size=64 * 1024,
-            max_field_size=64 * 1024,
-            keepalive_timeout=180.0,
-        )
+        return StatusServer(self.handle)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+    async def handle(self, request: APIRequest) -> web.StreamResponse:
+        """Answer one request, and count it."""
+        began, code = perf_counter(), 0
+        self.traffic.begin(request.method)
         try:
-            return await self._answer(request)
+            response = await self._guarded(request)
+            code = response.status
+            return response
+        finally:
+            self.traffic.end(request, code, perf_counter() - began)
+
+    async def _guarded(self, request: APIRequest) -> web.StreamResponse:
+        accept = request.headers.get("Accept", "")
+        try:
+            return await self._answer(request, accept)
         except StatusError as error:
             _check_not_begun(request, error)
-            return self._refusal(request, error)
+            return refusals.refusal(error, accept)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except web.HTTPRequestEntityTooLarge:
-            return self._refusal(request, bodies.too_large())
-        except HttpProcessingError as error:
-            return self._refusal(request, bad_request(str(error.message)))
+            return refusals.refusal(bodies.too_large(), accept)
+        except web.HTTPException as error:  # aiohttp's own refusal of an upgrade that is none
+            _check_not_begun(request, error)
+            return refusals.refusal(refusals.of_code(error.status, error.text or ""), accept)
+        except (HttpProcessingError, RequestPayloadError) as error:
+            return refusals.refusal(bad_request(f"error reading the request body: {_one_line(error)}"), accept)
         except StoreError as error:  # etcd without a leader, a full disk: known, and told as upstream does
             log.warning("store failed", extra={"path": request.raw_path, "error": str(error)})
             _check_not_begun(request, error)
-            return self._refusal(request, internal_error(str(error)))
+            return refusals.refusal(internal_error(str(error)), accept)
         except Exception as error:
             log.exception("request failed", extra={"method": request.method, "path": request.raw_path})
             _check_not_begun(request, error)
-            return self._refusal(request, internal_error(f"{type(error).__name__}: {error}"))
+            return refusals.refusal(internal_error(f"{type(error).__name__}: {error}"), accept)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, _, query_text = request.raw_path.partition("?")
-        if "#" in query_text:
-            query_text = query_text.partition("#")[0]
+    async def _answer(self, request: APIRequest, accept: str) -> web.StreamResponse:
+        path, query_text = split_target(request.raw_path)
         headers = request.headers
         user = self.authenticator.authenticate(request.transport, headers)
         if user is None:
             if not path.rstrip("/").startswith(_PUBLIC):
                 raise unauthorized()
-            return await self._document(request, path, query_text)
-        if "Impersonate-User" in headers or "Impersonate-Group" in headers:
+            return self._document(request, path, query_text, accept)
+        if "Impersonate-User" in headers or "Impersonate-Group" in headers or "Impersonate-Uid" in headers:
             user = impersonated(user, headers)
         target = parse_path(path)
         if target is None:
-            return await self._document(request, path, query_text)
+            return self._document(request, path, query_text, accept)
+        request.target = target
         method = request.method
         if method == "GET" and target.key and not target.subresource and not query_text:
-            return await self._get(target, user, headers.get("Accept", ""), "", "")
+            return await self._get(target, user, negotiate(accept), "", "")
         return await self._resource(request, target, user, method, query_text)
 
     # -- resources
 
     async def _resource(
-        self, request: web.BaseRequest, target: Target, user: UserInfo, method: str, query_text: str
+        self, request: APIRequest, target: Target, user: UserInfo, method: str, query_text: str
     ) -> web.StreamResponse:
         if target.subresource == "proxy":
+            self.traffic.stays(request)
             return await self.proxy.serve(request, target)
         query = queries.parse_query(query_text)
         if target.subresource in _STREAMS:
+            self.traffic.stays(request)
             if self.streams is None:
                 raise internal_error("this server has no way to reach kubelets")
             return await self.streams.serve(request, target, query)
@@ -136,7 +159,8 @@ class APIServer:
             return await self._read(request, target, user, query)
         verb = _WRITES.get(method)
         if verb is None:
-            raise method_not_supported(target.resource.plural, method.lower(), target.resource.group)
+            raise refusals.method_not_allowed()
+        request.dry_run = "dryRun" in query
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
@@ -152,28 +176,29 @@ class APIServer:
             task.exception()  # looked at: where the client has gone, nobody else will
 
     async def _read(
-        self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
+        self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query
     ) -> web.StreamResponse:
         include_object = _include_object(query)
-        accept = request.headers.get("Accept", "")
-        if target.name and (target.subresource or not queries.boolean(query, "watch")):
+        how = _how(request, query)
+        watching = request.method == "GET" and queries.boolean(query, "watch")
+        if target.name and (target.subresource or not watching):
+            queries.check_timeout(query)
             version = queries.first(query, "resourceVersion")
-            return await self._get(target, user, accept, version, include_object)
-        verb = "watch" if queries.boolean(query, "watch") else "list"
+            return await self._get(target, user, how, version, include_object)
+        verb = "watch" if watching else "list"
         if verb not in target.resource.verbs:
             raise method_not_supported(target.resource.plural, verb, target.resource.group)
-        how = negotiate(accept)
-        if verb == "watch":
+        if watching:
             return await self._watch(request, target, query, how, include_object)
+        queries.check_timeout(query)
         page = await self.registry.list(target.resource, target.namespace, queries.list_options(query))
         return _response(render_page(page, target.resource, how, self.registry.clock(), include_object), how)
 
     async def _get(
-        self, target: Target, user: UserInfo, accept: str, version: str, include_object: Any
+        self, target: Target, user: UserInfo, how: Representation, version: str, include_object: Any
     ) -> web.Response:
         request = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.get(self.registry, request, version)
-        how = negotiate(accept)
         if how is JSON or how == JSON:
             body = answer.entry.json if answer.entry is not None else encode(answer.obj, JSON)
             return web.Response(body=body, headers=_JSON_HEADERS)
@@ -182,22 +207,27 @@ class APIServer:
         )
 
     async def _watch(
-        self, request: web.BaseRequest, target: Target, query: queries.Query, how: Representation, include_object: Any
+        self, request: APIRequest, target: Target, query: queries.Query, how: Representation, include_object: Any
     ) -> web.StreamResponse:
+        request.verb = "WATCH"
+        if how.yaml:
+            raise not_acceptable(f"only the following media types are accepted: {_STREAMED_TYPES}")
         options = queries.watch_options(query)
         if target.name:
             options = dataclasses.replace(options, field_selector=f"metadata.name={target.name}")
         batches = self.registry.watch(target.resource, target.namespace, options).batches()
         encoder = EventEncoder(target.resource, how, include_object, self.registry.clock)
+        # Chunked to HTTP/1.1, to HTTP/1.0 until the connection ends: aiohttp does either where no length is said.
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )
-        response.enable_chunked_encoding()
         await response.prepare(request)
+        self.traffic.stays(request)
         try:
             async for batch in batches:
                 if batch:
                     await response.write(b"".join([encoder.encode(*item) for item in batch]))
+                    self.traffic.sent(target.resource, len(batch))
         except StatusError as error:
             await response.write(b'{"type":"ERROR","object":%b}\n' % encode(error.to_status(), JSON))
         finally:
@@ -205,82 +235,75 @@ class APIServer:
         await response.write_eof()
         return response
 
-    async def _create(
-        self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
-    ) -> web.Response:
+    async def _create(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
         if target.name and not target.subresource:
             raise method_not_supported(target.resource.plural, "create", target.resource.group)
-        options = queries.write_options(query, user, request.headers.get("User-Agent", ""))
-        strict = options.field_validation == "Strict"
+        how = _how(request, query)  # first of all: a write whose answer nobody could read is none
+        options = queries.write_options(query, user, request.headers.get("User-Agent", ""), "CreateOptions")
         body = await request.read()
-        content_type = request.headers.get("Content-Type", "")
-        obj = bodies.decode_object(body, content_type, strict=strict) if body else None
+        obj = _decoded(request, body, options, query) if body else None
         if obj is None and not target.subresource:
             raise bad_request("the request body is empty")
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.create(self.registry, self.tokens, addressed, obj, options)
-        return self._written(request, target, answer, options.warnings)
+        return self._written(target, answer, options.warnings, how)
 
-    async def _update(
-        self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
-    ) -> web.Response:
+    async def _update(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
         _need_name(target, "update")
-        options = queries.write_options(query, user, request.headers.get("User-Agent", ""))
-        strict = options.field_validation == "Strict"
-        content_type = request.headers.get("Content-Type", "")
-        obj = bodies.decode_object(await request.read(), content_type, strict=strict)
+        how = _how(request, query)
+        options = queries.write_options(query, user, request.headers.get("User-Agent", ""), "UpdateOptions")
+        obj = _decoded(request, await request.read(), options, query)
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.update(self.registry, addressed, obj, options)
-        return self._written(request, target, answer, options.warnings)
+        return self._written(target, answer, options.warnings, how)
 
-    async def _patch(
-        self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
-    ) -> web.Response:
+    async def _patch(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
         _need_name(target, "patch")
-        options = queries.write_options(query, user, request.headers.get("User-Agent", ""))
+        how = _how(request, query)
+        options = queries.write_options(query, user, request.headers.get("User-Agent", ""), "PatchOptions")
         patch_type, patch = bodies.decode_patch(await request.read(), request.headers.get("Content-Type", ""))
+        if patch_type == "apply":
+            request.verb = "APPLY"
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.patch(self.registry, addressed, patch, patch_type, options)
-        return self._written(request, target, answer, options.warnings)
+        return self._written(target, answer, options.warnings, how)
 
-    async def _delete(
-        self, request: web.BaseRequest, target: Target, user: UserInfo, query: queries.Query
-    ) -> web.Response:
+    async def _delete(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
         resource = target.resource
         verb = "delete" if target.name else "deletecollection"
         if target.subresource or verb not in resource.verbs:
             raise method_not_supported(resource.plural, verb, resource.group)
+        how, include_object = _how(request, query), _include_object(query)
         body = await request.read()
         said = bodies.decode_object(body, request.headers.get("Content-Type", "")) if body.strip() else None
         options = verbs.parse_delete_options(said, queries.delete_options(query, user))
-        how, now = negotiate(request.headers.get("Accept", "")), self.registry.clock()
+        now = self.registry.clock()
         if target.name:
             obj = await self.registry.delete(resource, target.namespace, target.name, options)
-            return _response(
-                render_object(obj, resource, how, now, _include_object(query)), how, warnings=options.warnings
-            )
+            return _response(render_object(obj, resource, how, now, include_object), how, warnings=options.warnings)
         page = await self.registry.delete_collection(resource, target.namespace, options, queries.list_options(query))
-        return _response(render_page(page, resource, how, now, _include_object(query)), how, warnings=options.warnings)
+        return _response(render_page(page, resource, how, now, include_object), how, warnings=options.warnings)
 
-    def _written(
-        self, request: web.BaseRequest, target: Target, answer: verbs.Answer, warnings: list[str]
-    ) -> web.Response:
-        how = negotiate(request.headers.get("Accept", ""))
+    def _written(self, target: Target, answer: verbs.Answer, warnings: list[str], how: Representation) -> web.Response:
         body = render_object(answer.obj, target.resource, how, self.registry.clock(), "Metadata")
         return _response(body, how, status=201 if answer.created else 200, warnings=warnings)
 
     # -- everything else
 
-    async def _document(self, request: web.BaseRequest, path: str, query_text: str) -> web.Response:
-        query = queries.parse_query(query_text)
+    def _document(self, request: APIRequest, path: str, query_text: str, accept: str) -> web.Response:
         stripped = path.rstrip("/") or "/"
-        document = health(
-            stripped, self._checks(), verbose="verbose" in query, excluded=list(query.get("exclude", ()))
-        ) or find_document(stripped, query_text, request.headers.get("Accept", ""), self.external_address, self.tokens)
+        if stripped == "/metrics":
+            document: Document | None = Document(self.traffic.metrics.expose().encode(), CONTENT_TYPE)
+        else:
+            query = queries.parse_query(query_text)
+            document = health(
+                stripped, self._checks(), verbose="verbose" in query, excluded=list(query.get("exclude", ()))
+            ) or find_document(stripped, query_text, accept, self.external_address, self.tokens)
         if document is None:
-            return web.Response(status=404, text="404 page not found\n", headers={"X-Content-Type-Options": "nosniff"})
+            raise refusals.unknown_path()
+        request.document = "/" + stripped.split("/", 2)[1]
         if request.method not in {"GET", "HEAD"}:
-            return web.Response(status=405, text="405 method not allowed\n", headers={"Allow": "GET, HEAD"})
+            raise refusals.method_not_allowed()
         return _of_document(document, request.headers.get("If-None-Match", ""))
 
     def _checks(self) -> dict[str, Callable[[], bool]]:
@@ -293,24 +316,8 @@ class APIServer:
             "poststarthook/start-system-namespaces-controller": lambda: self.ready,
         }
 
-    def _refusal(self, request: web.BaseRequest, error: StatusError) -> web.Response:
-        try:
-            how = negotiate(request.headers.get("Accept", ""))
-        except StatusError:
-            how = JSON
-        headers = dict(_JSON_HEADERS)
-        retry_after = (error.details or {}).get("retryAfterSeconds")
-        if retry_after:
-            headers["Retry-After"] = str(retry_after)
-        if error.code == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
-        status: Object = error.to_status()
-        headers["Content-Type"] = how.content_type
-        body = encode(status, Representation(yaml=how.yaml))
-        return web.Response(status=error.code, body=body, headers=headers)
 
-
-_Write = Callable[[APIServer, web.BaseRequest, Target, UserInfo, queries.Query], Awaitable[web.Response]]
+_Write = Callable[[APIServer, APIRequest, Target, UserInfo, queries.Query], Awaitable[web.Response]]
 _WRITES: dict[str, _Write] = {
     "POST": APIServer._create,  # noqa: SLF001 - the class's own table of verbs
     "PUT": APIServer._update,  # noqa: SLF001
@@ -319,15 +326,33 @@ _WRITES: dict[str, _Write] = {
 }
 
 
-def _check_not_begun(request: web.BaseRequest, error: Exception) -> None:
+def _check_not_begun(request: APIRequest, error: Exception) -> None:
     """A stream that fails after its first byte cannot be refused any more: cut it, so that its client sees no end."""
     if request.writer.output_size > 0:
         raise ConnectionAbortedError(str(error)) from error
 
 
-def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=bodies.MAX_BODY)
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "message", "") or error).split())[:200]
+
+
+def _decoded(request: APIRequest, body: bytes, options: WriteOptions, query: queries.Query) -> Any:
+    """The object of a body. A name that stands twice is looked for where the client asks for warnings or refusals: it
+    takes a second, slower reading, which components need not pay."""
+    doubles: list[str] | None = [] if query.get("fieldValidation") and options.field_validation != "Ignore" else None
+    obj = bodies.decode_object(body, request.headers.get("Content-Type", ""), doubles=doubles)
+    if doubles and options.field_validation == "Strict" and isinstance(obj, dict):
+        raise bad_request(strict_message(obj, doubles))
+    options.warnings.extend(doubles or ())
+    return obj
+
+
+def _how(request: APIRequest, query: queries.Query) -> Representation:
+    """What the Accept header asks for; `?pretty=true` indents it, for eyes."""
+    how = negotiate(request.headers.get("Accept", ""))
+    if "pretty" in query and queries.boolean(query, "pretty"):
+        return dataclasses.replace(how, pretty=True)
+    return how
 
 
 def _include_object(query: queries.Query) -> Any:

@@ -112,8 +112,7 @@ class KubeletStreams:
 
     async def _copy(self, request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-cache, private"})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
+        await response.prepare(request)  # without a length: chunked, or to HTTP/1.0 until the connection ends
         try:
             async for chunk in upstream.content.iter_any():
                 await response.write(chunk)
@@ -310,7 +309,7 @@ def port_parameters(query: queries.Query) -> list[tuple[str, str]]:
     if not words:
         raise bad_request("you must specify at least 1 port")
     for word in words:
-        if not (word.isascii() and word.isdigit() and 0 < int(word) < 65536):
+        if not (word.isascii() and word.isdigit() and len(word) < 6 and 0 < int(word) < 65536):
             raise bad_request(f'unable to parse "{word}" as a port: it must be a number from 1 to 65535')
     return [("ports", word) for word in words]
 

@@ -1,4 +1,4 @@
-"""The kubelet's HTTPS endpoint on port 10250: health, pods, logs, exec, attach and port-forward.
+"""The kubelet's HTTPS endpoint on port 10250: health, metrics, pods, logs, exec, attach and port-forward.
 
 Only the API server is served: the connection needs a client certificate of the cluster's CA whose name or group is the
 API server's. Paths and parameters are the kubelet's own, which the API server's pod subresources call.
@@ -24,7 +24,9 @@ from podnet.controlplane.kubelet.cri import ContainerState, ContainerStatus, Run
 from podnet.controlplane.kubelet.logs.reader import parse_options, read_log
 from podnet.controlplane.kubelet.server import portforward
 from podnet.controlplane.kubelet.server.channels import exit_status, success_status
+from podnet.controlplane.kubelet.server.metrics import KubeletMetrics
 from podnet.controlplane.kubelet.server.streams import MESSAGE_MAX, Session, open_socket, refuse
+from podnet.controlplane.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from podnet.controlplane.kubelet.pod_dispatch import PodDispatch
@@ -63,12 +65,14 @@ class KubeletServer:
         self._config = config
         self._runtime = runtime
         self._dispatch = dispatch
+        self._metrics = KubeletMetrics(config.node_name, runtime)
 
     def app(self, *, check_certificate: bool = True) -> web.Application:
         """The routes."""
         app = web.Application(middlewares=[_authorize] if check_certificate else [])
         app.middlewares.append(_errors)
         app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/metrics", self._expose)
         app.router.add_get("/pods", self._pods)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         for path, handler in (("exec", self._exec), ("attach", self._attach)):
@@ -100,6 +104,10 @@ class KubeletServer:
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok")
+
+    async def _expose(self, _: web.Request) -> web.Response:
+        text = await self._metrics.expose(len(self._dispatch.pods))
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _pods(self, _: web.Request) -> web.Response:
         return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._dispatch.pods})

@@ -71,6 +71,15 @@ def test_a_certificate_says_who_asks(server: LiveServer, user: str, name: str, g
     assert review["status"]["userInfo"] == {"username": name, "groups": groups}
 
 
+def test_metrics_of_the_process(server: LiveServer) -> None:
+    ask(server, "POST", CONFIGMAPS, {"metadata": {"name": "counted"}})
+    status, text = ask(server, "GET", "/metrics")
+    assert status == 200
+    assert 'etcd_requests_total{operation="create",type="configmaps"} ' in text
+    assert "\nprocess_open_fds " in text
+    assert ask(server, "GET", "/metrics", context=tls(server))[0] == 401
+
+
 def test_without_a_certificate_nobody(server: LiveServer) -> None:
     status, answer = ask(server, "GET", PODS, context=tls(server))
     assert (status, answer["reason"]) == (401, "Unauthorized")
