@@ -30,7 +30,7 @@ class ControlVerbs:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.nodes = Nodes(cluster)
-        self.resolver = Resolver(cluster.paths.state / "nodes", cluster.processes)
+        self.resolver = Resolver(cluster.paths.state / "nodes", cluster.processes, self._way_back)
 
     def install(self, handlers: dict[str, Handler]) -> None:
         """Register every verb."""
@@ -49,6 +49,12 @@ class ControlVerbs:
                 "node": self.node,
             }
         )
+
+    def _way_back(self, node: str) -> str:
+        """The command that switches a node on again; nothing for one that runs, or that nobody knows."""
+        spec = self.cluster.spec
+        off = spec.node(node) is not None and self.nodes.state(node) == "crashed"
+        return f"podnet node restart -c {spec.name} {node}" if off else ""
 
     def status(self, _request: dict[str, Any]) -> Answer:
         """Components with their fortunes, nodes and hosts with addresses and pids."""
@@ -94,7 +100,8 @@ class ControlVerbs:
         }
 
     def exec(self, request: dict[str, Any]) -> Work:
-        """Run a program inside a target: `{target, namespace, container, argv, env, tty}`."""
+        """Run a program inside a target: `{target, namespace, container, argv, env, tty}`. With `tty` the first
+        descriptor is a socket, which gets the master of a terminal that is opened in the target."""
         target = parse_target(
             str(request["target"]), str(request.get("namespace") or "default"), str(request.get("container") or "")
         )
@@ -151,10 +158,13 @@ class ControlVerbs:
 
     def conntrack(self, request: dict[str, Any]) -> Answer:
         """The connections that a node or host tracks: `{target}`."""
-        target = parse_target(str(request["target"]), "default", "")
+        text = str(request["target"])
+        target = parse_target(text, "default", "")
         pid = self.cluster.processes().get(target.kind, {}).get(target.name, 0)
+        if not pid and target.kind == "node":
+            self.resolver.place(target)  # says which there are, or how it comes back
         if not pid:
-            raise LookupError(f"no node or host {target.name!r} is running; pods have their node track for them")
+            raise LookupError(f"{text!r} is no node or host: write node/NAME or host/NAME (a pod's node tracks for it)")
         found = flows(f"/proc/{pid}/ns/net")
         rows = [{**asdict(flow), "protocol": PROTOCOLS.get(flow.protocol, str(flow.protocol))} for flow in found]
         return {"flows": [{key: _plain(value) for key, value in row.items()} for row in rows]}

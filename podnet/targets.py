@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from podnet.controlplane.kubelet.runtime import enter as containers
+from podnet.controlplane.kubelet.runtime.pty import take_terminal
 from podnet.topology.linux import syscalls
 
 KINDS = {
@@ -107,10 +109,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """`processes`: kind → name → pid of nodes and hosts; asked anew each time, since nodes come and go."""
+    """`processes`: kind → name → pid of nodes and hosts; asked anew each time, since nodes come and go. `back`: for a node
+    that is switched off, the command that brings it back."""
 
     nodes_dir: Path
     processes: Callable[[], dict[str, dict[str, int]]]
+    back: Callable[[str], str] = lambda _name: ""
 
     def place(self, target: Target) -> Place:
         """Find a target. Raises TargetError, naming what there is."""
@@ -121,6 +125,8 @@ class Resolver:
                 raise TargetError(str(err.args[0])) from err
             return Place(handle.pid, f"/proc/{handle.pid}/ns/net", handle)
         known = self.processes().get(target.kind, {})
+        if target.kind == "node" and target.name not in known and (back := self.back(target.name)):
+            raise TargetError(f"{target} is switched off ({back})")
         if target.name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise TargetError(f"there is no {target}: {target.kind} names are {names}")
@@ -128,21 +134,27 @@ class Resolver:
         return Place(pid, f"/proc/{pid}/ns/net" if pid else "")
 
     def exec_work(self, target: Target, argv: list[str], env: dict[str, str], *, tty: bool) -> Callable[[], int]:
-        """What a forked child does to become `argv` inside a target (its own terminal first, when it has one)."""
+        """What a forked child does to become `argv` inside a target. With `tty` descriptor 0 is a socket: it opens a
+        terminal there and gives its master to the socket."""
         place = self.place(target)
 
         def run() -> int:
-            if tty:
-                import fcntl
-                import termios
-
-                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             place.enter()
+            if tty:
+                _hand_over_terminal()
             if place.container is None:
                 _exec(argv, {**_node_env(), **env})
             return _exec_in_pid_namespace(argv, {**place.container.env, **env})
 
         return run
+
+
+def _hand_over_terminal() -> None:
+    """A terminal of the target's own, not of the caller: programs in a container look for its device in their /dev."""
+    with socket.socket(fileno=os.dup(0)) as channel:
+        master = take_terminal()
+        socket.send_fds(channel, [b"tty"], [master])
+        os.close(master)
 
 
 def _node_env() -> dict[str, str]:

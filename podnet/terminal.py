@@ -1,8 +1,8 @@
 """Running a program in the room with the caller's own streams, or a terminal of its own.
 
-Without a terminal the three standard streams are simply handed over (SCM_RIGHTS). With one, a pty is made here, its
-slave is handed over and becomes the controlling terminal of the program; this side copies bytes and follows the
-window's size. Signals that reach this process are passed on, the exit code comes back.
+Without a terminal the three standard streams are simply handed over (SCM_RIGHTS). With one, the program opens a pty where
+it is, in its own /dev/pts, and its master comes back here; this side copies bytes and follows the window's size. Signals
+that reach this process are passed on, the exit code comes back.
 """
 
 from __future__ import annotations
@@ -67,11 +67,16 @@ def _signals_forwarded(sock: socket.socket, numbers: tuple[signal.Signals, ...])
 
 
 def _with_terminal(sock: socket.socket, request: dict[str, Any]) -> int:
-    master, slave = os.openpty()
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near:
+        with far:
+            wire.send(sock, {**request, "tty": True}, (far.fileno(), 1, 2))
+        _, received, _, _ = socket.recv_fds(near, 16, 1)
+    if not received:
+        return _exit_code(sock)  # it ended before it had a terminal, and said why
+    master = received[0]
     try:
         _copy_window_size(0, master)
-        wire.send(sock, {**request, "tty": True}, (slave, slave, slave))
-        os.close(slave)
         signal.signal(signal.SIGWINCH, lambda *_: _copy_window_size(0, master))
         saved = termios.tcgetattr(0)
         tty.setraw(0)

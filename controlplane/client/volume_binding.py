@@ -62,6 +62,18 @@ def claim_reference(volume: Mapping[str, Any]) -> dict[str, Any] | None:
     return reference or None
 
 
+def reference_to(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """What a volume's claimRef says when it is bound to the claim, or kept for this very object."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": meta.namespace(claim),
+        "name": meta.name(claim),
+        "uid": meta.uid(claim),
+        "resourceVersion": meta.resource_version(claim),
+    }
+
+
 def referenced_claim(volume: Mapping[str, Any]) -> str:
     """The key of the claim that the volume is kept for, empty when there is none."""
     reference = claim_reference(volume)

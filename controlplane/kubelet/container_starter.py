@@ -109,7 +109,7 @@ class ContainerStarter:
         facts = PodFacts(pod, context.config.node_ip, ips, context.allocatable)
         environment = render_env(container, facts, self._sources(pod))
         for message in environment.skipped:
-            context.recorder.event(pod, "Warning", "InvalidVariableNames", message)
+            context.recorder.event(pod, "Warning", "InvalidEnvironmentVariableNames", message)
         pod_dir = context.config.paths.pods_dir / pod_spec.uid(pod)
         self._write_etc(pod, ips, pod_dir)
         mounts = container_mounts(container, request.volumes, environment, pod_dir, read_only=read_only_volumes(pod))

@@ -1,13 +1,14 @@
 """Ends containers: preStop, then SIGTERM, then SIGKILL when the grace period is over.
 
-The hook's time counts against the grace period, but the signal always gets two seconds after it. Everything in a wave
-is stopped at once; sidecars come after the main containers (`termination_order`), with what is left of the time.
+The hook's time counts against the grace period, but the signal always gets two seconds after it. All hooks of a pod run at
+once; the signals come in waves: sidecars get theirs after the main containers have ended (`termination_order`), with what
+is left of the time, and two seconds at least.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from podnet.controlplane.api.types import Object
@@ -31,8 +32,15 @@ class PodKiller:
         self._announced: set[str] = set()
         self._hooked: set[str] = set()
 
-    async def kill_container(self, pod: Object, status: ContainerStatus, grace_s: float, message: str = "") -> None:
-        """Stop one container; returns when it has exited."""
+    async def kill_container(
+        self,
+        pod: Object,
+        status: ContainerStatus,
+        grace_s: float,
+        message: str = "",
+        ahead: Sequence[asyncio.Task[None]] = (),
+    ) -> None:
+        """Stop one container; returns when it has exited. The signal waits for those `ahead`, as long as there is time."""
         name = status.config.name
         if status.id not in self._announced:
             self._announced.add(status.id)
@@ -44,6 +52,11 @@ class PodKiller:
         left_s = grace_s
         if handler and grace_s > 0 and status.id not in self._hooked:
             left_s = max(grace_s - await self._pre_stop(pod, spec, status, handler, grace_s), MINIMUM_GRACE_S)
+        if ahead and left_s > 0:
+            clock = asyncio.get_running_loop().time
+            begun = clock()
+            await asyncio.wait(ahead, timeout=left_s)
+            left_s = max(left_s - (clock() - begun), MINIMUM_GRACE_S)
         try:
             await self._context.runtime.stop_container(status.id, left_s)
         except RuntimeServiceError as error:
@@ -52,13 +65,11 @@ class PodKiller:
 
     async def kill_pod(self, pod: Object, state: PodRuntimeState, grace_s: float) -> None:
         """Stop everything that runs, in order, then the sandboxes."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + grace_s
-        for wave in termination_order(pod, state):
-            left_s = max(0.0, deadline - clock())
-            async with asyncio.TaskGroup() as group:
-                for status in wave:
-                    group.create_task(self.kill_container(pod, status, left_s))
+        ahead: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as group:
+            for wave in termination_order(pod, state):
+                before = tuple(ahead)
+                ahead += [group.create_task(self.kill_container(pod, status, grace_s, ahead=before)) for status in wave]
         for sandbox in state.sandboxes:
             await self._context.runtime.stop_pod_sandbox(sandbox.id)
 

@@ -18,6 +18,7 @@ from podnet.controlplane.kubelet.pod_actions import ProbeResults
 from podnet.controlplane.kubelet.pod_conditions import KUBELET_CONDITIONS, render_conditions
 from podnet.controlplane.kubelet.qos import qos_class
 from podnet.controlplane.kubelet.runtime_state import PodRuntimeState
+from podnet.controlplane.kubelet.termination_message import limit_messages
 from podnet.controlplane.kubelet.timestamps import rfc3339
 
 
@@ -47,6 +48,7 @@ def render_status(given: StatusInput) -> dict[str, Any]:
     init = _statuses(given, pod_spec.init_containers(pod), "initContainerStatuses")
     main = _statuses(given, pod_spec.containers(pod), "containerStatuses")
     ephemeral = _statuses(given, pod_spec.ephemeral_containers(pod), "ephemeralContainerStatuses")
+    limit_messages([*init, *main, *ephemeral], sum(1 for _ in pod_spec.all_containers(pod)))
     phase = "Failed" if given.failed and given.ended else pod_phase(pod, init, main, ended=given.ended)
     if standing.get("phase") in {"Succeeded", "Failed"}:
         phase = standing["phase"]  # terminal phases are final

@@ -1,13 +1,16 @@
-"""terminationMessagePolicy: FallbackToLogsOnError.
+"""terminationMessagePolicy: FallbackToLogsOnError, and how much all of a pod's messages may say.
 
 A runtime hands over what a container wrote to its termination message path. When that is empty, the container failed,
-and the policy asks for it, the end of its log is the message: at most 80 lines or 2048 bytes.
+and the policy asks for it, the end of its log is the message: at most 80 lines or 2048 bytes. All messages of a pod
+together have 12 KiB, the same share for each of its containers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.kubelet import pod_spec
@@ -17,6 +20,18 @@ from podnet.controlplane.kubelet.runtime_state import PodRuntimeState
 
 LINES_MAX = 80
 BYTES_MAX = 2048
+POD_BYTES_MAX = 12 * 1024
+
+
+def limit_messages(statuses: Iterable[dict[str, Any]], containers: int) -> None:
+    """Cut every termination message to its container's share of the pod's, in place."""
+    share = POD_BYTES_MAX // max(1, containers)
+    for status in statuses:
+        for key in ("state", "lastState"):
+            ended = (status.get(key) or {}).get("terminated") or {}
+            text = str(ended.get("message") or "").encode()
+            if len(text) > share:
+                status[key] = {"terminated": {**ended, "message": text[:share].decode("utf-8", "ignore")}}
 
 
 def with_log_messages(pod: Object, state: PodRuntimeState) -> PodRuntimeState:

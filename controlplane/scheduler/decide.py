@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from podnet.controlplane.api.types import Object
 from podnet.controlplane.scheduler.filters import FILTERS, Objection, find_objection
-from podnet.controlplane.scheduler.preemption import Preemption, ineligible_reason, plan_preemption
+from podnet.controlplane.scheduler.node_affinity import named_nodes
+from podnet.controlplane.scheduler.preemption import Preemption, Situation, ineligible_reason, plan_preemption
 from podnet.controlplane.scheduler.scores import SCORES
 from podnet.controlplane.scheduler.topology import NamespaceLabels, PodTopology
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo
@@ -20,6 +22,7 @@ from podnet.controlplane.scheduler.volumes import NO_VOLUMES, VolumeSnapshot
 NO_NODES = "no nodes available to schedule pods"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
+NOT_NAMED = Objection(("node(s) didn't satisfy plugin(s) [NodeAffinity]",), resolvable=False)
 
 
 def _no_labels(_namespace: str) -> Mapping[str, str]:
@@ -73,8 +76,9 @@ def decide(
     choose: Callable[[int], int],
     namespace_labels: NamespaceLabels = _no_labels,
     volumes: VolumeSnapshot = NO_VOLUMES,
+    budgets: Sequence[Object] = (),
 ) -> Placement | Unschedulable:
-    """Where `pod` goes. `choose(n)` picks one of n equally good nodes."""
+    """Where `pod` goes. `choose(n)` picks one of n equally good nodes; `budgets`: PodDisruptionBudgets."""
     topology = PodTopology(pod, nodes, namespace_labels, volumes)
     refusal = topology.volumes.refusal
     if refusal:
@@ -82,15 +86,18 @@ def decide(
         return Unschedulable({node.name: same for node in nodes}, ineligible_reason(pod, nodes), refusal=refusal)
     objections: dict[str, Objection] = {}
     feasible: list[NodeInfo] = []
+    names = named_nodes(pod)
     for node in nodes:
-        objection = find_objection(pod, node, topology)
+        is_named = names is None or node.name in names
+        objection = find_objection(pod, node, topology) if is_named else NOT_NAMED
         if objection is None:
             feasible.append(node)
         else:
             objections[node.name] = objection
     if not feasible:
         ineligible = ineligible_reason(pod, nodes)
-        plan = None if ineligible else plan_preemption(pod, nodes, objections, namespace_labels, volumes)
+        situation = Situation(nodes, objections, namespace_labels, volumes, budgets)
+        plan = None if ineligible else plan_preemption(pod, situation)
         return Unschedulable(objections, ineligible, plan)
     if len(feasible) == 1:
         return Placement(feasible[0].name)

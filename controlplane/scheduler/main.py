@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.errors import StatusError
-from podnet.controlplane.api.resources import NAMESPACES, NODES, PODS
+from podnet.controlplane.api.resources import NAMESPACES, NODES, PODDISRUPTIONBUDGETS, PODS
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.events import EventRecorder
@@ -61,6 +61,7 @@ class Scheduler:
         self._pods = informers.of(PODS)
         self._nodes = informers.of(NODES)
         self._namespaces = informers.of(NAMESPACES)
+        self._budgets = informers.of(PODDISRUPTIONBUDGETS)
         self._queue = SchedulingQueue()
         self._cache = SchedulerCache()
         self._wake = asyncio.Event()
@@ -74,9 +75,10 @@ class Scheduler:
         with contextlib.ExitStack() as stack:
             stack.callback(self._nodes.add_handler(self._on_node))
             stack.callback(self._pods.add_handler(self._on_pod))
+            stack.callback(self._namespaces.add_handler(self._on_namespace))
             stack.callback(self._volumes.listen())
             storage = (self._volumes.claims, self._volumes.volumes, self._volumes.classes)
-            await self._informers.wait_synced(self._nodes, self._pods, self._namespaces, *storage)
+            await self._informers.wait_synced(self._nodes, self._pods, self._namespaces, self._budgets, *storage)
             async with asyncio.TaskGroup() as group:
                 while True:
                     await self._schedule_next(group)
@@ -89,7 +91,8 @@ class Scheduler:
             return
         await self._slots.acquire()
         nodes, volumes = self._cache.nodes(pod), self._volumes.snapshot()
-        outcome = decide(pod, nodes, self._choose, self._namespace_labels, volumes)
+        budgets = [*self._budgets.cache.values()]
+        outcome = decide(pod, nodes, self._choose, self._namespace_labels, volumes, budgets)
         if isinstance(outcome, Placement):
             self._cache.assume(pod, outcome.node)
             self._queue.remove(pod.key)
@@ -104,6 +107,8 @@ class Scheduler:
             self._queue.park(pod, self._now())
             if outcome.preemption is not None:
                 self._cache.nominate(pod, outcome.preemption.node)
+            elif not outcome.ineligible:
+                self._cache.withdraw(pod.key)
             group.create_task(self._settle_unschedulable(pod, outcome))
 
     async def _wait(self, now: float) -> None:
@@ -141,12 +146,18 @@ class Scheduler:
         if node:
             self._queue.remove(key)
             self._cache.set_pod(parse_pod(new), node)
-            if old is None or not old["spec"].get("nodeName") or meta.labels(old) != meta.labels(new):
+            if old is None or not old["spec"].get("nodeName"):
+                self._changed(_wants_company)
+            elif meta.labels(old) != meta.labels(new) or meta.is_terminating(old) != meta.is_terminating(new):
                 self._changed(_looks_at_pods)
         elif meta.is_terminating(new) or new["spec"].get("schedulerName", self._name) != self._name:
             self._queue.remove(key)
         elif not self._cache.is_assumed(key, meta.uid(new)):
             self._enqueue(new)
+
+    def _on_namespace(self, _key: str, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None and meta.labels(old) != meta.labels(new):
+            self._changed(_looks_at_pods)
 
     def _enqueue(self, pod: Object) -> None:
         if pod["spec"].get("schedulingGates"):
@@ -227,7 +238,9 @@ class Scheduler:
         message, reason = outcome.message, "Unschedulable"
         self._recorder.event(pod.obj, "Warning", "FailedScheduling", message)
         known = meta.get_condition(pod.obj, "PodScheduled")
-        if known is None or (known.get("reason"), known.get("message")) != (reason, message):
+        before = str((pod.obj.get("status") or {}).get("nominatedNodeName") or "")
+        nominated = before if outcome.ineligible else (outcome.preemption.node if outcome.preemption else "")
+        if known is None or (known.get("reason"), known.get("message"), before) != (reason, message, nominated):
             condition = {
                 "type": "PodScheduled",
                 "status": "False",
@@ -237,8 +250,8 @@ class Scheduler:
                 "lastTransitionTime": (known or {}).get("lastTransitionTime") or format_time(self._clock()),
             }
             status: Object = {"conditions": [condition]}
-            if outcome.preemption is not None:
-                status["nominatedNodeName"] = outcome.preemption.node
+            if nominated != before:
+                status["nominatedNodeName"] = nominated or None
             await self._patch_status(pod, status)
 
     async def _preempt(self, pod: PodInfo, victim: PodInfo, node: str) -> None:
@@ -266,9 +279,14 @@ def _schedulable_part(node: Object) -> tuple[object, ...]:
     return spec.get("taints"), spec.get("unschedulable"), meta.labels(node), status.get("allocatable")
 
 
-def _looks_at_pods(pod: PodInfo) -> bool:
+def _wants_company(pod: PodInfo) -> bool:
     """A pod that comes can only help those who want company, or count their kind."""
     return bool(pod.affinity.get("podAffinity") or pod.spec.get("topologySpreadConstraints"))
+
+
+def _looks_at_pods(pod: PodInfo) -> bool:
+    """A pod that has changed, or its namespace, can help those who avoid company too."""
+    return _wants_company(pod) or bool(pod.affinity.get("podAntiAffinity"))
 
 
 def _has_claims(pod: PodInfo) -> bool:

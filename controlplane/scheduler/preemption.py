@@ -1,8 +1,9 @@
 """Preemption: whom to evict so that a more important pod fits.
 
 Pure. On every node that evictions could help, all less important pods are imagined away; if the pod then fits, they are
-put back one by one, the most important first, as long as it still fits; who remains out is a victim. Of the nodes the
-one is taken whose victims matter least. PodDisruptionBudgets are not weighed.
+put back one by one, those first whose PodDisruptionBudget would be broken, then the most important, as long as it still
+fits; who remains out is a victim. Of the nodes the one is taken that breaks the fewest budgets and whose victims matter
+least. A budget is a wish here: where nothing else helps it is broken.
 Source: kubernetes pkg/scheduler/framework/preemption, plugins/defaultpreemption.
 """
 
@@ -12,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from podnet.controlplane.api import meta
+from podnet.controlplane.api.selectors import from_label_selector_object
+from podnet.controlplane.api.types import Object
 from podnet.controlplane.scheduler.filters import Objection, find_objection
 from podnet.controlplane.scheduler.topology import NamespaceLabels, PodTopology
 from podnet.controlplane.scheduler.types import NodeInfo, PodInfo, parse_node
@@ -23,10 +26,22 @@ NOT_ELIGIBLE_WAITING = "not eligible due to a terminating pod on the nominated n
 
 @dataclass(frozen=True, slots=True)
 class Preemption:
-    """The node to be, and who has to leave it first."""
+    """The node to be, who has to leave it first, and how many of those their budgets would keep."""
 
     node: str
     victims: tuple[PodInfo, ...]
+    violations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the pod met: every node, what they object, and PodDisruptionBudgets."""
+
+    nodes: Sequence[NodeInfo]
+    objections: Mapping[str, Objection]
+    namespace_labels: NamespaceLabels
+    volumes: VolumeSnapshot = NO_VOLUMES
+    budgets: Sequence[Object] = ()
 
 
 def ineligible_reason(pod: PodInfo, nodes: Sequence[NodeInfo]) -> str:
@@ -43,50 +58,71 @@ def ineligible_reason(pod: PodInfo, nodes: Sequence[NodeInfo]) -> str:
     return ""
 
 
-def plan_preemption(
-    pod: PodInfo,
-    nodes: Sequence[NodeInfo],
-    objections: Mapping[str, Objection],
-    namespace_labels: NamespaceLabels,
-    volumes: VolumeSnapshot = NO_VOLUMES,
-) -> Preemption | None:
+def plan_preemption(pod: PodInfo, situation: Situation) -> Preemption | None:
     """The least harmful way to make room, None when there is none."""
     candidates: list[Preemption] = []
-    for index, node in enumerate(nodes):
-        objection = objections.get(node.name)
+    for index, node in enumerate(situation.nodes):
+        objection = situation.objections.get(node.name)
         if objection is not None and objection.resolvable:
-            victims = _victims(pod, nodes, index, namespace_labels, volumes)
-            if victims:
-                candidates.append(Preemption(node.name, victims))
-    return min(candidates, key=_harm) if candidates else None
+            candidate = _plan_node(pod, situation, index)
+            if candidate is not None:
+                candidates.append(candidate)
+    if not candidates:
+        return None
+    least = min(map(_harm, candidates))
+    equals = sorted((one for one in candidates if _harm(one) == least), key=lambda one: one.node)
+    return max(equals, key=_youth)
 
 
-def _victims(
-    pod: PodInfo,
-    nodes: Sequence[NodeInfo],
-    index: int,
-    namespace_labels: NamespaceLabels,
-    volumes: VolumeSnapshot,
-) -> tuple[PodInfo, ...]:
+def _plan_node(pod: PodInfo, situation: Situation, index: int) -> Preemption | None:
+    nodes = situation.nodes
     node = nodes[index]
     less_important = [other for other in node.pods.values() if other.priority < pod.priority]
     if not less_important:
-        return ()
+        return None
     emptied = copy_node(node, without={other.key for other in less_important})
     imagined = [*nodes[:index], emptied, *nodes[index + 1 :]]
 
     def fits() -> bool:
-        return find_objection(pod, emptied, PodTopology(pod, imagined, namespace_labels, volumes)) is None
+        topology = PodTopology(pod, imagined, situation.namespace_labels, situation.volumes)
+        return find_objection(pod, emptied, topology) is None
 
     if not fits():
-        return ()
+        return None
+    in_order = sorted(less_important, key=lambda entry: (-entry.priority, _started(entry)))
+    protected = _protected(in_order, situation.budgets)
     victims: list[PodInfo] = []
-    for other in sorted(less_important, key=lambda entry: (-entry.priority, _started(entry))):
+    for other in sorted(in_order, key=lambda entry: entry.key not in protected):
         emptied.add_pod(other)
         if not fits():
             emptied.remove_pod(other.key)
             victims.append(other)
-    return tuple(victims)
+    victims.sort(key=lambda entry: (-entry.priority, _started(entry)))
+    violations = sum(victim.key in protected for victim in victims)
+    return Preemption(node.name, tuple(victims), violations) if victims else None
+
+
+def _protected(pods: Sequence[PodInfo], budgets: Sequence[Object]) -> set[str]:
+    """The pods (of some that are all to go, in this order) whose going would break a budget."""
+    allowed = [int((budget.get("status") or {}).get("disruptionsAllowed") or 0) for budget in budgets]
+    found: set[str] = set()
+    for pod in pods:
+        for index, budget in enumerate(budgets):
+            if not _covers(budget, pod):
+                continue
+            allowed[index] -= 1
+            if allowed[index] < 0:
+                found.add(pod.key)
+    return found
+
+
+def _covers(budget: Object, pod: PodInfo) -> bool:
+    if meta.namespace(budget) != pod.namespace or not pod.labels:
+        return False
+    if meta.name(pod.obj) in ((budget.get("status") or {}).get("disruptedPods") or {}):
+        return False  # its going was allowed and counted already
+    selector = (budget.get("spec") or {}).get("selector")
+    return bool(selector) and from_label_selector_object(selector).matches(pod.labels)
 
 
 def copy_node(node: NodeInfo, *, without: set[str] | None = None, also: Sequence[PodInfo] = ()) -> NodeInfo:
@@ -98,10 +134,22 @@ def copy_node(node: NodeInfo, *, without: set[str] | None = None, also: Sequence
     return copy
 
 
-def _harm(candidate: Preemption) -> tuple[int, int, int, str]:
+_OFFSET = 1 << 31
+"""Makes every victim count in a sum, also those of negative priority."""
+_NOT_STARTED = "9"
+
+
+def _harm(candidate: Preemption) -> tuple[int, int, int, int]:
     priorities = [victim.priority for victim in candidate.victims]
-    return max(priorities), sum(priorities), len(priorities), candidate.node
+    total = sum(priority + _OFFSET for priority in priorities)
+    return candidate.violations, max(priorities), total, len(priorities)
+
+
+def _youth(candidate: Preemption) -> str:
+    """When the first of its most important victims began: the later, the less work is lost."""
+    highest = max(victim.priority for victim in candidate.victims)
+    return min(_started(victim) for victim in candidate.victims if victim.priority == highest)
 
 
 def _started(pod: PodInfo) -> str:
-    return str((pod.obj.get("status") or {}).get("startTime") or "")
+    return str((pod.obj.get("status") or {}).get("startTime") or _NOT_STARTED)

@@ -85,11 +85,13 @@ def topology_spread(pod: PodInfo, nodes: Sequence[NodeInfo], topology: PodTopolo
     for node in nodes:
         if ZONE in node.labels:
             siblings[node.labels[ZONE]] += node.owners[pod.owner]
-    raw = [topology.crowding(node, siblings, len(siblings), len(nodes)) for node in nodes]
-    highest, lowest = max(raw), min(raw)
+    counted = [node for node in nodes if not topology.is_beside_the_point(node)]
+    sizes = topology.domain_sizes(counted)
+    raw = {node.name: topology.crowding(node, sizes, siblings) for node in counted}
+    highest, lowest = max(raw.values(), default=0), min(raw.values(), default=0)
     if highest == 0:
-        return [MAX_SCORE for _ in nodes]
-    return [int(MAX_SCORE * (highest + lowest - value) / highest) for value in raw]
+        return [MAX_SCORE if node.name in raw else 0 for node in nodes]
+    return [int(MAX_SCORE * (highest + lowest - raw[node.name]) / highest) if node.name in raw else 0 for node in nodes]
 
 
 def inter_pod_affinity(_pod: PodInfo, nodes: Sequence[NodeInfo], topology: PodTopology) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from podnet.controlplane.api import meta
@@ -21,6 +21,8 @@ from podnet.controlplane.scheduler.volumes import NO_VOLUMES, PodVolumes, Volume
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
+HARD_AFFINITY_WEIGHT = 1
+"""What it counts in scores that a pod which is there *requires* this one's company (upstream's hardPodAffinityWeight)."""
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -147,6 +149,10 @@ class PodTopology:
         self._anti_affinity = required_terms(pod, "podAntiAffinity")
         self._preferred = preferred_terms(pod, "podAffinity", 1) + preferred_terms(pod, "podAntiAffinity", -1)
         self._spreads = [_Spread(constraint) for constraint in spread_constraints(pod)]
+        self._keys = {
+            hard: frozenset(s.constraint.topology_key for s in self._spreads if s.constraint.hard is hard)
+            for hard in (True, False)
+        }
         self._affine: Counter[tuple[int, str]] = Counter()
         self._anti_affine: Counter[tuple[int, str]] = Counter()
         self._forbidden: set[tuple[str, str]] = set()
@@ -155,6 +161,8 @@ class PodTopology:
         for node in nodes:
             for existing in node.anti_affine.values():
                 self._count_repulsion(existing, node)
+            for existing in node.choosy.values():
+                self._count_attraction(existing, node)
             for existing in node.pods.values():
                 if wants_pods:
                     self._count_affinity(existing, node)
@@ -166,6 +174,15 @@ class PodTopology:
             value = node.labels.get(term.topology_key)
             if value is not None and term.matches(self._pod, self._namespace_labels):
                 self._forbidden.add((term.topology_key, value))
+
+    def _count_attraction(self, existing: PodInfo, node: NodeInfo) -> None:
+        """What the pods that are there wish of this one."""
+        terms = preferred_terms(existing, "podAffinity", 1) + preferred_terms(existing, "podAntiAffinity", -1)
+        terms += [replace(term, weight=HARD_AFFINITY_WEIGHT) for term in required_terms(existing, "podAffinity")]
+        for term in terms:
+            value = node.labels.get(term.topology_key)
+            if value is not None and term.matches(self._pod, self._namespace_labels):
+                self._preference[term.topology_key, value] += term.weight
 
     def _count_affinity(self, existing: PodInfo, node: NodeInfo) -> None:
         for counts, terms in ((self._affine, self._affinity), (self._anti_affine, self._anti_affinity)):
@@ -180,9 +197,12 @@ class PodTopology:
 
     def _count_spread(self, spread: _Spread, node: NodeInfo) -> None:
         constraint = spread.constraint
-        value = node.labels.get(constraint.topology_key)
-        if value is None or (constraint.honour_affinity and not matches_required(self._pod, node)):
+        # A node that lacks the key of one constraint counts for none of its kind.
+        if not self._keys[constraint.hard] <= node.labels.keys():
             return
+        if constraint.honour_affinity and not matches_required(self._pod, node):
+            return
+        value = node.labels[constraint.topology_key]
         if constraint.honour_taints:
             tolerations = self._pod.spec.get("tolerations") or ()
             if find_untolerated(node.taints, tolerations, ("NoSchedule", "NoExecute")) is not None:
@@ -233,10 +253,19 @@ class PodTopology:
         return ""
 
     def preference(self, node: NodeInfo) -> int:
-        """The weight of preferred affinity and anti-affinity on this node."""
+        """The weight of preferred affinity and anti-affinity on this node, the pod's own and that of those around it."""
         return sum(weight for (key, value), weight in self._preference.items() if node.labels.get(key) == value)
 
-    def crowding(self, node: NodeInfo, siblings: Counter[str], zones: int, hosts: int) -> float:
+    def is_beside_the_point(self, node: NodeInfo) -> bool:
+        """Whether a soft constraint spreads over domains of which the node has none: nothing speaks for it then."""
+        return not self._keys[False] <= node.labels.keys()
+
+    def domain_sizes(self, nodes: Sequence[NodeInfo]) -> dict[str, int]:
+        """Topology key → how many domains of it these nodes make, for the keys that `crowding` may look at."""
+        keys = {HOSTNAME, ZONE, *self._keys[False]}
+        return {key: len({node.labels[key] for node in nodes if key in node.labels}) for key in keys}
+
+    def crowding(self, node: NodeInfo, sizes: Mapping[str, int], siblings: Counter[str]) -> float:
         """How full the node's domains are with pods of this kind: the fewer, the better.
 
         Without soft constraints of its own the pod is spread over hosts and zones among its siblings, as upstream's
@@ -246,16 +275,16 @@ class PodTopology:
         soft = [spread for spread in self._spreads if not spread.constraint.hard]
         if soft:
             return sum(
-                spread.counts[node.labels[spread.constraint.topology_key]] * math.log(len(spread.domains) + 2)
+                spread.counts[node.labels[spread.constraint.topology_key]]
+                * math.log(sizes[spread.constraint.topology_key] + 2)
                 + spread.constraint.max_skew
                 - 1
                 for spread in soft
-                if spread.constraint.topology_key in node.labels
             )
         if not self._pod.owner or self._pod.spec.get("topologySpreadConstraints"):
             return 0.0
-        score = node.owners[self._pod.owner] * math.log(hosts + 2) + 2
+        score = node.owners[self._pod.owner] * math.log(sizes[HOSTNAME] + 2) + 2
         zone = node.labels.get(ZONE)
         if zone is not None:
-            score += siblings[zone] * math.log(zones + 2) + 4
+            score += siblings[zone] * math.log(sizes[ZONE] + 2) + 4
         return score

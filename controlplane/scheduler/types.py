@@ -143,6 +143,8 @@ class NodeInfo:
     owners: Counter[str] = field(default_factory=Counter)
     used_ports: Counter[HostPort] = field(default_factory=Counter)
     anti_affine: dict[str, PodInfo] = field(default_factory=dict)
+    """Of `pods`, those that refuse company; `choosy`: those that have any wish about it."""
+    choosy: dict[str, PodInfo] = field(default_factory=dict)
 
     def set_node(self, node: Object) -> None:
         """Take over a changed Node; the pods stay."""
@@ -163,6 +165,8 @@ class NodeInfo:
         self._count(pod, 1)
         if (pod.affinity.get("podAntiAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution"):
             self.anti_affine[pod.key] = pod
+        if pod.affinity.get("podAffinity") or pod.affinity.get("podAntiAffinity"):
+            self.choosy[pod.key] = pod
 
     def remove_pod(self, key: str) -> None:
         """Count a pod no more."""
@@ -170,6 +174,7 @@ class NodeInfo:
         if pod is not None:
             self._count(pod, -1)
             self.anti_affine.pop(key, None)
+            self.choosy.pop(key, None)
 
     def _count(self, pod: PodInfo, sign: int) -> None:
         add_amounts(self.requested, pod.requests, sign)

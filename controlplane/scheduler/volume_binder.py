@@ -25,6 +25,7 @@ from podnet.controlplane.client.volume_binding import (
     claim_reference,
     is_fully_bound,
     phase_of,
+    reference_to,
 )
 from podnet.controlplane.scheduler.volumes import VolumeBinding, VolumeSnapshot
 
@@ -143,12 +144,5 @@ class VolumeBinder:
 def _kept_for(volume: Object, claim: Object) -> Object:
     kept: Object = meta.deep_copy(volume)
     kept["metadata"]["annotations"] = {**annotations_of(volume), BOUND_BY_CONTROLLER: "yes"}
-    kept["spec"]["claimRef"] = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "namespace": meta.namespace(claim),
-        "name": meta.name(claim),
-        "uid": meta.uid(claim),
-        "resourceVersion": meta.resource_version(claim),
-    }
+    kept["spec"]["claimRef"] = reference_to(claim)
     return kept

@@ -442,6 +442,10 @@ async def test_the_termination_message(node: Node) -> None:
     script = "head -c 9000 /dev/zero | tr '\\0' x > /tmp/why; exit 1"
     status, _ = await node.ran("sh", "-c", script, termination_message_path="/tmp/why")
     assert status.message == "x" * 4096
+    # Of one that is too long the end stays.
+    script = "{ head -c 5000 /dev/zero | tr '\\0' a; printf end; } > /dev/termination-log; exit 1"
+    status, _ = await node.ran("sh", "-c", script)
+    assert status.message == "a" * 4093 + "end"
 
 
 async def test_log_lines_long_partial_and_unfinished(node: Node) -> None:
@@ -484,6 +488,15 @@ async def test_a_terminal_of_its_own(node: Node) -> None:
     assert "got it" in text
     os.close(process.stdin)
     os.close(process.stdout)
+
+
+async def test_a_terminal_is_its_users_own(node: Node) -> None:
+    script = "test -O $(tty) && echo again > $(tty)"
+    user = {"run_as_user": 1000} if AS_ROOT else {}
+    container_id = await node.started("sh", "-c", script, tty=True, **user)
+    status = await node.ended(container_id)
+    assert status.exit_code == 0
+    assert Path(status.log_path).read_text().split()[3:] == ["again"]
 
 
 # --- exec --------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from podnet.controlplane.client.volume_binding import (
     names_a_class,
     phase_of,
     pod_claims,
+    reference_to,
     referenced_claim,
     waits_for_consumer,
 )
@@ -195,15 +196,7 @@ def _bound_volume(volume: Object, claim: Object) -> Object:
     if claim_reference(volume) is None:
         # Not its author's wish: when the claim goes elsewhere, the volume is free again.
         bound["metadata"]["annotations"] = {**annotations_of(volume), BOUND_BY_CONTROLLER: "yes"}
-    bound["spec"]["claimRef"] = {
-        **(claim_reference(volume) or {}),
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "namespace": meta.namespace(claim),
-        "name": meta.name(claim),
-        "uid": meta.uid(claim),
-        "resourceVersion": meta.resource_version(claim),
-    }
+    bound["spec"]["claimRef"] = {**(claim_reference(volume) or {}), **reference_to(claim)}
     return bound
 
 

@@ -25,6 +25,7 @@ from podnet.controlplane.client.volume_binding import (
     claim_reference,
     class_of,
     phase_of,
+    reference_to,
 )
 
 DEFAULT_CLASS = "standard"
@@ -97,14 +98,7 @@ def desired_volume(claim: Object, of_class: Object, node: str, path: Path) -> Ob
             "volumeMode": "Filesystem",
             "persistentVolumeReclaimPolicy": of_class.get("reclaimPolicy") or "Delete",
             "storageClassName": class_of(claim),
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": meta.namespace(claim),
-                "name": meta.name(claim),
-                "uid": meta.uid(claim),
-                "resourceVersion": meta.resource_version(claim),
-            },
+            "claimRef": reference_to(claim),
             "local": {"path": str(path)},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [hostname]}]}},
         },

@@ -340,6 +340,8 @@ class Children:
     def _termination_message(self, container_id: str) -> str:
         try:
             with open(self._files.container(container_id).termination_log, "rb") as file:
+                # Of a longer one the end is kept, as of a log.
+                file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_TERMINATION_MESSAGE_BYTES))
                 return file.read(MAX_TERMINATION_MESSAGE_BYTES).decode(errors="replace")
         except OSError:
             return ""

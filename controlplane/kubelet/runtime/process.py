@@ -11,13 +11,11 @@ main() runs in this forked, already warm interpreter (3 ms and 2 MB instead of 3
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
 import stat
 import sys
-import termios
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from typing import Any
 from podnet.controlplane.kubelet.images.programs import launch
 from podnet.controlplane.kubelet.runtime import cgroup, protocol
 from podnet.controlplane.kubelet.runtime.credentials import become, forbid_new_privileges
+from podnet.controlplane.kubelet.runtime.pty import take_terminal
 from podnet.controlplane.kubelet.runtime.rootfs import RootError, enter_root
 from podnet.controlplane.kubelet.runtime.spec import decode_spec
 from podnet.topology.linux import syscalls
@@ -75,7 +74,7 @@ def _become(
         else:
             syscalls.setns(mnt_fd, syscalls.CLONE_NEWNS)
             os.chdir("/")
-        _attach_streams(streams, report)
+        _attach_streams(streams)
         _close_others(report)
         _working_directory(spec.cwd)
         become(spec.uid, spec.gid, frozenset(spec.capabilities), spec.groups)
@@ -84,6 +83,9 @@ def _become(
         syscalls.set_parent_death_signal(signal.SIGKILL)
         env = dict(spec.env)
         if streams.tty:
+            master = take_terminal()
+            protocol.send(report, {"tty": True}, [master])
+            os.close(master)
             env.setdefault("TERM", "xterm")
         code = start_program(argv or spec.argv, env, report)
     except (StartError, RootError) as error:
@@ -109,10 +111,9 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _attach_streams(streams: Streams, report: socket.socket) -> None:
+def _attach_streams(streams: Streams) -> None:
     if streams.tty:
-        _open_terminal(report)
-        return
+        return  # the container's user opens it
     null = -1
     for number, descriptor in enumerate((streams.stdin, streams.stdout, streams.stderr)):
         if descriptor < 0:
@@ -120,22 +121,6 @@ def _attach_streams(streams: Streams, report: socket.socket) -> None:
                 null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             descriptor = null
         os.dup2(descriptor, number)
-
-
-def _open_terminal(report: socket.socket) -> None:
-    """A pty of the container's own devpts instance, so that `tty` names a device which exists there; its master goes
-    to the shim."""
-    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    number = bytearray(4)
-    fcntl.ioctl(master, 0x80045430, number)  # TIOCGPTN
-    fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock
-    slave = os.open(f"/dev/pts/{int.from_bytes(number, sys.byteorder)}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-    for descriptor in (0, 1, 2):
-        os.dup2(slave, descriptor)
-    protocol.send(report, {"tty": True}, [master])
-    os.close(master)
-    os.close(slave)
 
 
 def _close_others(report: socket.socket) -> None:

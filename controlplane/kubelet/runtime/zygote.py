@@ -37,6 +37,7 @@ class Zygote:
 
     pid: int = 0
     _socket: socket.socket | None = field(default=None)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None)
 
     def start_shim(self, paths: NodePaths, sandbox_id: str) -> socket.socket:
         """Ask for the shim of a sandbox whose config.json is written; the socket on which it says {"pid": …} or
@@ -68,9 +69,22 @@ class Zygote:
         except OSError:
             return False
 
+    def watch(self) -> None:
+        """From here on reap a fork server that was killed as soon as it ends, not at the next request: else it stands in
+        `ps` as a zombie until then. Call it in the agent's loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._socket is not None:
+            self._loop.add_reader(self._socket.fileno(), self._bury)
+
+    def _bury(self) -> None:
+        if not self.alive():
+            self.close()
+
     def close(self) -> None:
         """End the fork server and reap it; shims go on."""
         if self._socket is not None:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
         if self.pid:
@@ -93,6 +107,8 @@ class Zygote:
             _become_zygote(theirs)
         theirs.close()
         self.pid, self._socket = pid, ours
+        if self._loop is not None:
+            self.watch()
 
 
 def start_zygote() -> Zygote:

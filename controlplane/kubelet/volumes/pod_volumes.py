@@ -62,6 +62,8 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 GROUP_MAY_READ = 0o040
 REFRESH_SHARE = 0.8
 """A token is replaced when this much of its life has passed, as upstream's token manager does."""
+RETRY_S = 10
+"""After a new token was refused, while the old one is still good."""
 
 
 class VolumeError(Exception):
@@ -86,6 +88,7 @@ class UnboundError(VolumeError):
 class _Token:
     value: str
     refresh_at_ns: int
+    expires_at_ns: int
 
 
 class PodVolumes:
@@ -119,10 +122,12 @@ class PodVolumes:
             await self._configs.acquire(self._uid, held | {Reference(PERSISTENTVOLUMES, "", name) for name in bound})
 
     async def set_up(self, facts: PodFacts, now_ns: int, node_labels: Mapping[str, str] = NO_LABELS) -> dict[str, Path]:
-        """The host side of every volume, by name; VolumeError for the first that fails."""
+        """The host side of every volume, by name; VolumeError for the first that fails, once all have been tried: one
+        whose object is gone does not keep the others from following theirs."""
         volumes = facts.pod["spec"].get("volumes") or ()
         sources: VolumeSources | None = None
         paths: dict[str, Path] = {}
+        problem: VolumeError | None = None
         for volume in volumes:
             try:
                 if sources is None and not _OF_NO_OBJECTS & set(volume):
@@ -131,14 +136,10 @@ class PodVolumes:
                     paths[volume["name"]] = self._set_up_claim(volume["name"], facts.pod, node_labels)
                 else:
                     paths[volume["name"]] = self._set_up_one(volume, facts, sources or VolumeSources(), now_ns)
-            except ClaimError as error:
-                if error.stage:
-                    raise VolumeError(error.volume, str(error), error.stage) from error
-                raise UnboundError(volume["name"], str(error)) from error
-            except (ConfigError, OSError) as error:
-                raise VolumeError(volume["name"], str(error)) from error
-            except StatusError as error:
-                raise VolumeError(volume["name"], f"failed to fetch token: {error.message}") from error
+            except (ClaimError, ConfigError, OSError, StatusError) as error:
+                problem = problem or _volume_error(volume["name"], error)
+        if problem is not None:
+            raise problem
         return paths
 
     def refresh_at_ns(self) -> int:
@@ -235,15 +236,28 @@ class PodVolumes:
         }
         try:
             answer = await self._client.create(SERVICEACCOUNTS, body, subresource="token", name=account)
-        except StatusError as error:
-            # The old token is still good for a fifth of its life.
-            if held is not None and error.code in {429, 503}:
-                return held.value
-            raise
+        except StatusError:
+            # The old token is still good for a fifth of its life, and the API server may be away for a while.
+            if held is None or now_ns >= held.expires_at_ns:
+                raise
+            self._tokens[request] = replace(held, refresh_at_ns=now_ns + RETRY_S * SECOND_NS)
+            return held.value
         value = str(answer["status"]["token"])
-        life_ns = int(request.expiration_s * REFRESH_SHARE) * SECOND_NS
-        self._tokens[request] = _Token(value, now_ns + life_ns)
+        life_ns = request.expiration_s * SECOND_NS
+        self._tokens[request] = _Token(value, now_ns + int(life_ns * REFRESH_SHARE), now_ns + life_ns)
         return value
+
+
+def _volume_error(volume: str, error: ClaimError | ConfigError | OSError | StatusError) -> VolumeError:
+    found: VolumeError
+    if isinstance(error, ClaimError):
+        found = VolumeError(error.volume, str(error), error.stage) if error.stage else UnboundError(volume, str(error))
+    elif isinstance(error, StatusError):
+        found = VolumeError(volume, f"failed to fetch token: {error.message}")
+    else:
+        found = VolumeError(volume, str(error))
+    found.__cause__ = error
+    return found
 
 
 def _is_bound(claim: Object) -> bool:

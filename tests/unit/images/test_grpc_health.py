@@ -12,10 +12,18 @@ from podnet.controlplane.kubelet.images.programs.agnhost import grpc_health
 from podnet.controlplane.kubelet.probes.grpc import check_health
 
 
-@pytest.mark.parametrize("status", [grpc_health.SERVING, grpc_health.NOT_SERVING])
-def test_the_probe_reads_what_the_service_says(status):
-    health = grpc_health.Health()
-    health.status = status
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ("", grpc_health.SERVING),
+        ("", grpc_health.NOT_SERVING),
+        ("shop", grpc_health.SERVING),
+        pytest.param("other", None, id="a service that nobody registered"),
+    ],
+)
+def test_the_probe_reads_what_the_service_says(asked, status):
+    health = grpc_health.Health("shop")
+    health.status = status or grpc_health.SERVING
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():
@@ -24,7 +32,7 @@ def test_the_probe_reads_what_the_service_says(status):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        found = asyncio.run(check_health("127.0.0.1", listener.getsockname()[1], "any"))
+        found = asyncio.run(check_health("127.0.0.1", listener.getsockname()[1], asked))
         thread.join(10)
     assert found == status
 

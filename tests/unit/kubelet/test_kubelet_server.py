@@ -103,6 +103,18 @@ async def test_pods_are_listed(node: Any, http: aiohttp.ClientSession) -> None:
     assert items[0]["status"]["phase"] == "Running"
 
 
+async def test_metrics_say_what_runs(node: Any, http: aiohttp.ClientSession) -> None:
+    await node.create_pod()
+    await node.until_ready()
+    async with http.get(node.url("/metrics")) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        lines = (await answer.text()).splitlines()
+    assert f'kubelet_node_name{{node="{node.config.node_name}"}} 1' in lines
+    assert "kubelet_running_pods 1" in lines
+    assert 'kubelet_running_containers{container_state="running"} 1' in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+
+
 async def test_logs_of_a_running_container(node: Any, http: aiohttp.ClientSession) -> None:
     await node.create_pod(containers=logging_pod("echo one; echo two; sleep infinity"))
     await node.until_ready()

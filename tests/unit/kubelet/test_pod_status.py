@@ -253,3 +253,11 @@ def test_host_network_shows_the_node() -> None:
     status = render(spec, run(), sandboxes=(box,))
     assert status["podIP"] == "192.168.100.11"
     assert conditions(status)["Ready"] == ("True", "")
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 6000), (4, 3072)])
+def test_messages_share_what_a_pod_may_say(count: int, share: int) -> None:
+    names = tuple(f"c{number}" for number in range(count))
+    state = PodRuntimeState((BOX,), tuple(ended(name, 1, message="x" * 6000) for name in names))
+    status = render_status(StatusInput(pod("Never", names=names), state, NOW, "192.168.100.11"))
+    assert [len(entry["state"]["terminated"]["message"]) for entry in status["containerStatuses"]] == [share] * count

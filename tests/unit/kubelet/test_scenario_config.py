@@ -103,6 +103,24 @@ async def test_config_map_files_follow_the_object(node: Any) -> None:
     await node.until(followed)
 
 
+async def test_a_volume_that_lost_its_key_does_not_hold_up_the_others(node: Any) -> None:
+    await node.client.create(CONFIGMAPS, config_map("settings", color="red", shape="round"))
+    picked = {"name": "settings", "items": [{"key": "shape", "path": "shape"}]}
+    await node.create_pod(
+        containers=container(volumeMounts=[{"name": "all", "mountPath": "/all"}]),
+        volumes=[{"name": "one", "configMap": picked}, {"name": "all", "configMap": {"name": "settings"}}],
+    )
+    await node.until_ready()
+    directory = await mounted(node, "/all")
+    patch = {"data": {"color": "blue", "shape": None}}
+    await node.client.patch(CONFIGMAPS, "settings", "default", patch)
+
+    async def followed() -> bool:
+        return (directory / "color").read_text() == "blue" and not (directory / "shape").exists()
+
+    await node.until(followed)
+
+
 async def test_the_service_account_volume(node: Any) -> None:
     await node.create_pod()
     await node.until_ready()

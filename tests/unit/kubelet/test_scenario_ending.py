@@ -208,3 +208,20 @@ async def test_main_containers_end_before_sidecars(node: Any) -> None:
     stopped = [name for call, name in node.runtime.calls if call == "stop_container"]
     assert set(stopped[:2]) == {"app", "other"}
     assert stopped[2:] == ["sidecar"]
+
+
+async def test_a_sidecars_hook_does_not_wait_for_its_turn(node: Any, tmp_path: Any) -> None:
+    """It tells the sidecar what is coming while the main containers still need it."""
+    marker = tmp_path / "hook"
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", f"echo told > {marker}"]}}}
+    waits = ["sh", "-c", f"trap 'until test -e {marker}; do sleep 0.05; done; exit 0' TERM; sleep infinity & wait"]
+    await node.create_pod(
+        initContainers=[{"name": "sidecar", "image": "busybox", "restartPolicy": "Always", "lifecycle": hook}],
+        containers=[{"name": "app", "image": "busybox", "command": waits}],
+    )
+    await node.until_ready()
+    begun = time.monotonic()
+    await node.client.delete(PODS, "web", "default", grace_period_s=60)
+    await node.until_gone(timeout_s=40)
+    assert time.monotonic() - begun < 30
+    assert marker.read_text() == "told\n"

@@ -47,6 +47,10 @@ def expression(key: str, operator: str, *values: str) -> Object:
     return {"matchExpressions": [{"key": key, "operator": operator, "values": [*values]}]}
 
 
+def named(name: str) -> Object:
+    return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}
+
+
 def pod_term(kind: str, topology_key: str, **selector: str) -> Object:
     term = {"topologyKey": topology_key, "labelSelector": {"matchLabels": selector}}
     return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
@@ -274,6 +278,36 @@ def test_a_hard_spread_constraint_leaves_the_emptier_zone() -> None:
         parse_pod(wanted), node_infos(nodes, [*others, pod("r", on="b", labels={"app": "web"})]), lambda _: 0
     )
     assert isinstance(outcome, Unschedulable)
+
+
+def test_a_node_without_one_of_the_keys_counts_for_no_hard_constraint() -> None:
+    selector = {"labelSelector": {"matchLabels": {"app": "web"}}}
+    rules = [
+        {"topologyKey": key, "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", **selector} for key in (ZONE, HOST)
+    ]
+    web = {"app": "web"}
+    nodes = [node("a", {ZONE: "1"}), node("b", {ZONE: "1"}), node("nowhere")]
+    others = [pod("q", on="a", labels=web), pod("r", on="b", labels=web)]
+    # Were the empty host outside all zones counted, neither a nor b could take a second pod.
+    wanted = parse_pod(pod(labels=web, topologySpreadConstraints=rules))
+    assert decide(wanted, node_infos(nodes, others), lambda _: 0) == Placement("a")
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        pytest.param(
+            [named("n1")], "1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]", id="named"
+        ),
+        pytest.param([named("n1"), named("n2")], "2 Insufficient cpu", id="either"),
+        pytest.param([named("n1"), expression("x", "DoesNotExist")], "2 Insufficient cpu", id="one that names none"),
+    ],
+)
+def test_nodes_that_are_not_named_are_not_looked_at(terms: list[Object], expected: str) -> None:
+    wanted = parse_pod(pod(requests={"cpu": "9"}, affinity=required(*terms)))
+    outcome = decide(wanted, node_infos([node("n1"), node("n2")]), lambda _: 0)
+    assert isinstance(outcome, Unschedulable)
+    assert outcome.message.startswith(f"0/2 nodes are available: {expected}. preemption: ")
 
 
 def test_the_message_counts_reasons_as_upstream_does() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -89,6 +90,83 @@ def test_the_node_whose_victims_matter_least(others: list[Object], expected: tup
     outcome = outcome_of(pod("p", "4", 10), [node("n1"), node("n2")], others)
     assert chosen(outcome.preemption) == expected
     assert outcome.message == "0/2 nodes are available: 2 Insufficient cpu."
+
+
+def budget(allowed: int, app: str, **status: Any) -> Object:
+    spec: Object = {"selector": {"matchLabels": {"app": app}}} if app else {"selector": {}}
+    metadata = {"name": app or "all", "namespace": "ns"}
+    return {"metadata": metadata, "spec": spec, "status": {"disruptionsAllowed": allowed, **status}}
+
+
+def labelled(obj: Object, app: str, started: str = "") -> Object:
+    status = {"startTime": started} if started else {}
+    return {**obj, "metadata": {**obj["metadata"], "labels": {"app": app}}, "status": status}
+
+
+@dataclass(frozen=True)
+class Choice:
+    others: list[Object]
+    victims: tuple[str, set[str]]
+    budgets: tuple[Object, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        pytest.param(
+            Choice(
+                [labelled(pod("a", "4", 1, "n1"), "kept"), labelled(pod("b", "4", 5, "n2"), "free")],
+                ("n2", {"b"}),
+                (budget(0, "kept"),),
+            ),
+            id="a budget weighs more than a priority",
+        ),
+        pytest.param(
+            Choice(
+                [labelled(pod("a", "2", 1, "n1"), "kept"), labelled(pod("b", "2", 5, "n1"), "free")],
+                ("n1", {"b"}),
+                (budget(0, "kept"),),
+            ),
+            id="whom a budget keeps is put back first",
+        ),
+        pytest.param(
+            Choice(
+                [labelled(pod("a", "2", 1, "n1"), "kept"), labelled(pod("b", "2", 5, "n1"), "free")],
+                ("n1", {"a"}),
+                (budget(1, "kept"), budget(0, ""), budget(0, "kept", disruptedPods={"a": "x"})),
+            ),
+            id="a budget that allows it, one of nobody, one that has counted it",
+        ),
+        pytest.param(
+            Choice([labelled(pod("a", "4", 1, "n1"), "kept")], ("n1", {"a"}), (budget(0, "kept"),)),
+            id="where nothing else helps a budget is broken",
+        ),
+        pytest.param(
+            Choice(
+                [pod("a", "2", -5, "n1"), pod("b", "2", -5, "n1"), pod("c", "4", -5, "n2")],
+                ("n2", {"c"}),
+            ),
+            id="the fewer also below zero",
+        ),
+        pytest.param(
+            Choice(
+                [
+                    labelled(pod("a", "4", 1, "n1"), "x", "2026-01-01T00:00:00Z"),
+                    labelled(pod("b", "4", 1, "n2"), "x", "2026-01-02T00:00:00Z"),
+                ],
+                ("n2", {"b"}),
+            ),
+            id="the younger",
+        ),
+    ],
+)
+def test_budgets_numbers_and_ages(choice: Choice) -> None:
+    used = {other["spec"]["nodeName"] for other in choice.others}
+    infos = node_infos([node(name, cpu="4") for name in sorted(used)], choice.others)
+    wanted = parse_pod(pod("p", "2" if len(used) == 1 and len(choice.others) == 2 else "4", 10))
+    outcome = decide(wanted, infos, lambda _: 0, budgets=choice.budgets)
+    assert isinstance(outcome, Unschedulable)
+    assert chosen(outcome.preemption) == choice.victims
 
 
 def test_cleared_room_is_kept_for_who_waits() -> None:

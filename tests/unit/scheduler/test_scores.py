@@ -105,6 +105,34 @@ def test_soft_constraints_replace_the_default_spread() -> None:
     assert on_a > on_b == on_c
 
 
+def test_a_node_without_the_label_of_a_soft_constraint_gains_nothing() -> None:
+    constraint = {
+        "topologyKey": ZONE,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+    }
+    nodes = [node("a", {ZONE: "1"}), node("b", {ZONE: "2"}), node("c")]
+    others = [pod("q", on="a", labels={"app": "web"})]
+    assert scored(topology_spread, pod(topologySpreadConstraints=[constraint]), nodes, others) == [0, 100, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength", "expected"),
+    [
+        ("podAffinity", "preferred", [100, 0]),
+        ("podAntiAffinity", "preferred", [0, 100]),
+        ("podAffinity", "required", [100, 0]),
+    ],
+)
+def test_what_those_who_are_there_wish(kind: str, strength: str, expected: list[int]) -> None:
+    term: Object = {"topologyKey": HOST, "labelSelector": {"matchLabels": {"app": "web"}}}
+    entry = {"weight": 10, "podAffinityTerm": term} if strength == "preferred" else term
+    there = pod("q", on="a", affinity={kind: {f"{strength}DuringSchedulingIgnoredDuringExecution": [entry]}})
+    assert scored(inter_pod_affinity, pod(labels={"app": "web"}), NODES, [there]) == expected
+    assert scored(inter_pod_affinity, pod(labels={"app": "other"}), NODES, [there]) == [0, 0]
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("podAffinity", [100, 0]), ("podAntiAffinity", [0, 100])])
 def test_preferred_pod_affinity(kind: str, expected: list[int]) -> None:
     term = {"topologyKey": HOST, "labelSelector": {"matchLabels": {"app": "db"}}}

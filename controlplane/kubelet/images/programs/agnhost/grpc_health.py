@@ -1,6 +1,7 @@
 """`agnhost grpc-health-checking`: a gRPC health service, and an HTTP door by which a lab makes it fail.
 
-    gRPC --port (5000)        grpc.health.v1.Health/Check: SERVING, or NOT_SERVING after /make-not-serving
+    gRPC --port (5000)        grpc.health.v1.Health/Check: SERVING, or NOT_SERVING after /make-not-serving; a service
+                              other than "" and --service is not found
     HTTP --http-port (8080)   /make-serving, /make-not-serving
 
 Five kinds of HTTP/2 frame do for unary calls. Sources: RFC 9113; the gRPC health checking protocol; agnhost's README.
@@ -26,10 +27,11 @@ IDLE_S = 60.0
 
 
 class Health:
-    """What the service says of itself."""
+    """What the service says of itself, and the names that it answers to."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = "") -> None:
         self.status = SERVING
+        self.services = {b"", service.encode()}
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -54,6 +56,19 @@ def health_answer(stream: int, status: int) -> bytes:
     )
 
 
+def not_found(stream: int) -> bytes:
+    """Trailers alone: the call has failed."""
+    headers = b"\x88" + _literal(b"content-type", b"application/grpc") + _literal(b"grpc-status", b"5")
+    text = _literal(b"grpc-message", b"unknown service")
+    return frame(HEADERS, END_HEADERS | END_STREAM, stream, headers + text)
+
+
+def asked_service(body: bytes) -> bytes:
+    """Field 1 of the HealthCheckRequest; a name is short enough for one length octet."""
+    message = body[5:]
+    return message[2 : 2 + message[1]] if message[:1] == b"\x0a" and len(message) > 1 else b""
+
+
 def serve_connection(connection: socket.socket, health: Health) -> None:
     """Answer every call of one connection."""
     connection.settimeout(IDLE_S)
@@ -72,7 +87,8 @@ def serve_connection(connection: socket.socket, health: Health) -> None:
             elif kind == PING and not flags & ACK:
                 connection.sendall(frame(PING, ACK, 0, payload))
             elif stream and kind in (DATA, HEADERS) and flags & END_STREAM:
-                connection.sendall(health_answer(stream, health.status))
+                known = asked_service(payload if kind == DATA else b"") in health.services
+                connection.sendall(health_answer(stream, health.status) if known else not_found(stream))
 
 
 def _listen(port: int, health: Health) -> None:
@@ -83,9 +99,9 @@ def _listen(port: int, health: Health) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`grpc-health-checking [--port 5000] [--http-port 8080]`."""
-    flags, _ = parse_flags(argv[1:], {"port": 5000, "http-port": 8080})
-    health = Health()
+    """`grpc-health-checking [--port 5000] [--http-port 8080] [--service NAME]`."""
+    flags, _ = parse_flags(argv[1:], {"port": 5000, "http-port": 8080, "service": ""})
+    health = Health(str(flags["service"]))
     threading.Thread(target=_listen, args=(int(flags["port"]), health), daemon=True).start()
 
     def answer(request: Request) -> Response:
