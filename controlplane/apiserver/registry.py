@@ -23,6 +23,7 @@ from podnet.controlplane.api.errors import (
     already_exists,
     bad_request,
     conflict,
+    generate_name_conflict,
     internal_error,
     not_found,
 )
@@ -33,6 +34,7 @@ from podnet.controlplane.apiserver import managers, scheme, strategy
 from podnet.controlplane.apiserver import metadata as meta
 from podnet.controlplane.apiserver.admission import Attributes, admit, resource_quota
 from podnet.controlplane.apiserver.admission.pods import DEFAULT_TOLERATION_S
+from podnet.controlplane.apiserver.admission.quota import GROWS
 from podnet.controlplane.apiserver.admission.serviceaccount import account_name
 from podnet.controlplane.apiserver.allocation import ServiceRanges
 from podnet.controlplane.apiserver.deletion import is_finished, plan_deletion
@@ -45,7 +47,7 @@ from podnet.controlplane.apiserver.options import (
     WriteOptions,
     parse_resource_version,
 )
-from podnet.controlplane.apiserver.patching import PatchType, patched
+from podnet.controlplane.apiserver.patching import PatchType, patched, spoils
 from podnet.controlplane.apiserver.services import ServiceAllocator
 from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
 from podnet.controlplane.apiserver.watching import Watch
@@ -137,18 +139,23 @@ class Registry:
             await self._wait_service_account(obj)
         generated = meta.require_name(obj, resource)
         base = obj["metadata"].get("generateName", "")
+        scheme.apply_defaults(obj, resource)
+        # Before admission: who made the object does not own what the cluster adds (a pod's token, a Service's address).
+        managers.record_create(obj, resource, options, self.clock())
         for attempt in range(NAME_ATTEMPTS):
             try:
-                return await self._create_named(resource, obj, options)
+                # A copy: what is made of a name (a Job's labels) does not outlive it.
+                return await self._create_named(resource, deep_copy(obj) if generated else obj, options)
             except StatusError as error:
-                if not generated or not error.is_already_exists or attempt == NAME_ATTEMPTS - 1:
+                if not generated or not error.is_already_exists:
                     raise
+                if attempt == NAME_ATTEMPTS - 1:
+                    raise generate_name_conflict(resource.plural, obj["metadata"]["name"], resource.group) from None
                 obj["metadata"]["name"] = meta.generate_name(base)
         raise internal_error("unreachable")
 
     async def _create_named(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
-        scheme.apply_defaults(obj, resource)
         attributes = Attributes("CREATE", resource, namespace, name, obj, user=options.user)
         admit(attributes, self)
         strategy.prepare_create(obj, resource)
@@ -183,7 +190,6 @@ class Registry:
     async def _insert(self, resource: Resource, obj: Object, options: WriteOptions) -> Entry:
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         key = key_of(resource, namespace, name)
-        managers.record_create(obj, resource, options, self.clock())
         stored = scheme.stored_form(obj, resource)
         if options.dry_run:
             if self.cache.of(resource).get(key) is not None:
@@ -263,7 +269,11 @@ class Registry:
 
         def transform(old: Object) -> Object:
             options.warnings.clear()
-            new = scheme.check_fields(meta.type_check(patched(old, patch, patch_type, resource), resource), options)
+            result = meta.type_check(patched(old, patch, patch_type, resource), resource)
+            try:
+                new = scheme.check_fields(result, options)
+            except StatusError as error:
+                raise spoils(patch, patch_type, result, error) from None
             scheme.apply_defaults(new, resource)
             return new
 
@@ -315,7 +325,9 @@ class Registry:
     ) -> Entry:
         """Apply `transform` with the whole chain and compare-and-swap. A lost race is tried again; if the request named
         a resourceVersion, the new attempt finds it stale and says so."""
-        if resource is SERVICES and not subresource:
+        if not subresource and (
+            resource is SERVICES or (resource in GROWS and self.objects(RESOURCEQUOTAS, namespace))
+        ):
             async with self._one_at_a_time:
                 return await self._write(resource, namespace, name, transform, options, subresource)
         return await self._write(resource, namespace, name, transform, options, subresource)
@@ -368,11 +380,13 @@ class Registry:
         meta.check_update_identity(new, old, resource)
         meta.check_update_version(new, old, resource)
         namespace, name = old["metadata"].get("namespace", ""), old["metadata"]["name"]
-        admit(Attributes("UPDATE", resource, namespace, name, new, old, subresource, options.user), self)
+        attributes = Attributes("UPDATE", resource, namespace, name, new, old, subresource, options.user)
+        admit(attributes, self)
         strategy.prepare_update(new, old, resource, subresource)
         if resource is SERVICES and not subresource:
             self.services.settle(new, old)
         scheme.validate_changed(new, old, resource, subresource)
+        resource_quota(attributes, self)
 
     async def _finish(self, entry: Entry, stored: Object, resource: Resource) -> Entry:
         """The update took the last finalizer of a deleted object: it goes."""
@@ -437,11 +451,8 @@ class Registry:
         page = await self.list(resource, namespace, selection)
         for entry in page.entries:
             metadata = entry.obj["metadata"]
-            one = DeleteOptions(
-                options.user, options.dry_run, options.grace_period_s, options.propagation, warnings=options.warnings
-            )
             try:
-                await self.delete(resource, metadata.get("namespace", ""), metadata["name"], one)
+                await self.delete(resource, metadata.get("namespace", ""), metadata["name"], replace(options))
             except StatusError as error:
                 if not error.is_not_found:
                     raise

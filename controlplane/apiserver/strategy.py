@@ -150,7 +150,8 @@ def _set_template_generation(daemon_set: Object, number: int) -> None:
 
 
 def _select_by_uid(job: Object) -> None:
-    """A Job's pods are its own by its uid, unless its author selects by hand."""
+    """A Job's pods are its own by its uid, unless its author selects by hand. What is there stays: that a copy of another
+    Job has the other's uid is for validation to say."""
     spec, metadata = job.get("spec") or {}, job["metadata"]
     template = spec.get("template")
     if spec.get("manualSelector") or not isinstance(template, dict):
@@ -158,16 +159,29 @@ def _select_by_uid(job: Object) -> None:
     labels = template.setdefault("metadata", {}).setdefault("labels", {})
     for prefix in ("", "batch.kubernetes.io/"):
         labels.setdefault(f"{prefix}job-name", metadata["name"])
-        labels[f"{prefix}controller-uid"] = metadata["uid"]
+        labels.setdefault(f"{prefix}controller-uid", metadata["uid"])
     selector = spec.setdefault("selector", {})
-    selector.setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = metadata["uid"]
+    selector.setdefault("matchLabels", {}).setdefault("batch.kubernetes.io/controller-uid", metadata["uid"])
+
+
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+    "lastProbeTime": None,
+    "lastTransitionTime": None,
+}
 
 
 def initial_status(obj: Object, resource: Resource) -> dict[str, Any] | None:
     """The status an object is born with, None for no status field at all."""
     name = resource.qualified_name
     if name == "pods":
-        return {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
+        status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(obj.get("spec") or {})}
+        if (obj.get("spec") or {}).get("schedulingGates"):
+            status["conditions"] = [dict(_GATED)]
+        return status
     initial = _INITIAL_STATUS.get(name)
     if name == "horizontalpodautoscalers.autoscaling" and resource.version == "v1":
         return {"currentReplicas": 0, "desiredReplicas": 0}

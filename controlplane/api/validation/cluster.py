@@ -28,7 +28,6 @@ from podnet.controlplane.api.validation.values import (
     must_have,
     objects,
     one_of,
-    parse_quantity,
     part,
     strings,
     texts,
@@ -235,65 +234,6 @@ def validate_lease(obj: Object) -> list[Cause]:
         causes.append(invalid_value("spec.leaseTransitions", transitions, text))
     if spec.get("holderIdentity") == "":
         causes.append(invalid_value("spec.holderIdentity", "", "must not be empty"))
-    return causes
-
-
-def validate_quota(obj: Object) -> list[Cause]:
-    """ResourceQuota."""
-    spec = part(obj, "spec")
-    causes: list[Cause] = []
-    for name, value in part(spec, "hard").items():
-        path = f"spec.hard[{name}]"
-        causes += texts(path, name, names.qualified_name(name))
-        causes += validate_quantity(value, path)
-    scopes = (
-        "Terminating",
-        "NotTerminating",
-        "BestEffort",
-        "NotBestEffort",
-        "PriorityClass",
-        "CrossNamespacePodAffinity",
-    )
-    for scope in strings(spec, "scopes"):
-        if scope not in scopes:
-            causes.append(invalid_value("spec.scopes", spec["scopes"], "unsupported scope"))
-    return causes
-
-
-def validate_limit_range(obj: Object) -> list[Cause]:
-    """LimitRange: min ≤ defaultRequest ≤ default ≤ max."""
-    causes: list[Cause] = []
-    seen: set[str] = set()
-    for index, item in objects(part(obj, "spec"), "limits"):
-        path = f"spec.limits[{index}]"
-        kind = item.get("type") or ""
-        if not kind:
-            causes.append(required(f"{path}.type"))
-        if kind in seen:
-            causes.append(duplicate(f"{path}.type", kind))
-        seen.add(kind)
-        if kind == "Pod":
-            for field in ("default", "defaultRequest"):
-                if item.get(field):
-                    text = "may not be specified when `type` is 'Pod'"
-                    causes.append(forbidden_field(f"{path}.{field}", text))
-        causes += _validate_bounds(item, path)
-    return causes
-
-
-def _validate_bounds(item: JSONObject, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    order = (("min", "minimum"), ("defaultRequest", "default request"), ("default", "default"), ("max", "maximum"))
-    for low, (field, _) in enumerate(order):
-        for upper, word in order[low + 1 :]:
-            for name, value in part(item, field).items():
-                small, large = parse_quantity(value), parse_quantity(part(item, upper).get(name))
-                if small is not None and large is not None and small > large:
-                    shown = {"min": "min value", "defaultRequest": "default request value", "default": "default value"}[
-                        field
-                    ]
-                    text = f"{shown} {small} is greater than {word.replace('maximum', 'max')} value {large}"
-                    causes.append(invalid_value(f"{path}.{field}[{name}]", str(small), text))
     return causes
 
 

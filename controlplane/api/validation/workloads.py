@@ -18,12 +18,13 @@ from podnet.controlplane.api.errors import (
     required,
 )
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.api.validation.gosyntax import int_or_string, label_selector, string_map
+from podnet.controlplane.api.validation.gosyntax import strategy as go_strategy
 from podnet.controlplane.api.validation.pods import validate_template
 from podnet.controlplane.api.validation.selector import is_empty_selector, validate_label_selector
 from podnet.controlplane.api.validation.values import (
     IMMUTABLE,
     JSONObject,
-    immutable,
     non_negative,
     objects,
     one_of,
@@ -46,7 +47,7 @@ def _selector_and_template(obj: Object, kind: str) -> list[Cause]:
     else:
         causes += validate_label_selector(selector, "spec.selector")
         if is_empty_selector(selector):
-            causes.append(invalid_value("spec.selector", selector, _EMPTY.format(kind)))
+            causes.append(invalid_value("spec.selector", label_selector(selector), _EMPTY.format(kind.lower())))
     template = part(spec, "template")
     labels = part(template, "metadata").get("labels") or {}
     if selector is None or not is_empty_selector(selector):
@@ -55,19 +56,20 @@ def _selector_and_template(obj: Object, kind: str) -> list[Cause]:
         except StatusError:
             matches = True  # the selector's own causes say what is wrong
         if not matches:
-            causes.append(invalid_value("spec.template.metadata.labels", labels, _MISMATCH))
+            causes.append(invalid_value("spec.template.metadata.labels", string_map(labels or None), _MISMATCH))
     causes += validate_template(template, "spec.template")
-    return causes + _always(part(template, "spec"), "spec.template.spec")
+    return causes + _always(part(template, "spec"), "spec.template.spec", kind)
 
 
-def _always(spec: JSONObject, path: str) -> list[Cause]:
+def _always(spec: JSONObject, path: str, kind: str) -> list[Cause]:
     causes: list[Cause] = []
     policy = spec.get("restartPolicy") or ""
     if policy and policy != "Always" and policy in {"OnFailure", "Never"}:
         causes.append(not_supported(f"{path}.restartPolicy", policy, ["Always"]))
     if spec.get("activeDeadlineSeconds") is not None:
-        text = "activeDeadlineSeconds in {} is not Supported"
-        causes.append(forbidden_field(f"{path}.activeDeadlineSeconds", text.format("ReplicaSet")))
+        # Deployments share this rule, and its text, with ReplicaSets.
+        text = f"activeDeadlineSeconds in {kind.replace('Deployment', 'ReplicaSet')} is not Supported"
+        causes.append(forbidden_field(f"{path}.activeDeadlineSeconds", text))
     return causes
 
 
@@ -75,7 +77,7 @@ def validate_replica_set(obj: Object) -> list[Cause]:
     """ReplicaSet."""
     spec = part(obj, "spec")
     causes = non_negative(spec, "replicas", "spec") + non_negative(spec, "minReadySeconds", "spec")
-    return causes + _selector_and_template(obj, "deployment")
+    return causes + _selector_and_template(obj, "Deployment")
 
 
 def validate_replication_controller(obj: Object) -> list[Cause]:
@@ -91,14 +93,15 @@ def validate_replication_controller(obj: Object) -> list[Cause]:
         return [*causes, required("spec.template")]
     labels = part(template, "metadata").get("labels") or {}
     if any(labels.get(key) != value for key, value in selector.items()):
-        causes.append(invalid_value("spec.template.metadata.labels", labels, _MISMATCH))
-    return causes + validate_template(template, "spec.template") + _always(part(template, "spec"), "spec.template.spec")
+        causes.append(invalid_value("spec.template.metadata.labels", string_map(labels or None), _MISMATCH))
+    causes += validate_template(template, "spec.template")
+    return causes + _always(part(template, "spec"), "spec.template.spec", "ReplicationController")
 
 
 def validate_deployment(obj: Object) -> list[Cause]:
     """Deployment."""
     spec = part(obj, "spec")
-    causes = non_negative(spec, "replicas", "spec") + _selector_and_template(obj, "deployment")
+    causes = non_negative(spec, "replicas", "spec") + _selector_and_template(obj, "Deployment")
     causes += _validate_strategy(part(spec, "strategy"), "spec.strategy", ("Recreate", "RollingUpdate"))
     causes += non_negative(spec, "minReadySeconds", "spec") + non_negative(spec, "revisionHistoryLimit", "spec")
     deadline = spec.get("progressDeadlineSeconds")
@@ -116,7 +119,8 @@ def _validate_strategy(strategy: JSONObject, path: str, allowed: tuple[str, ...]
     if kind == "Recreate" and rolling is not None:
         return [forbidden_field(f"{path}.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'")]
     if kind not in allowed:
-        return [not_supported(f"{path}.type", kind, list(allowed))] if kind else [required(f"{path}.type")]
+        shown = go_strategy(strategy, "DeploymentStrategy", "RollingUpdateDeployment")
+        return [not_supported(path, shown, list(allowed))]
     if kind != "RollingUpdate":
         return []
     if rolling is None:
@@ -131,20 +135,20 @@ def _validate_rolling(rolling: JSONObject, path: str) -> list[Cause]:
     causes += validate_int_or_percent(surge, f"{path}.maxSurge")
     if percent_value(unavailable) == 0 and percent_value(surge) == 0:
         text = "may not be 0 when `maxSurge` is 0"
-        causes.append(invalid_value(f"{path}.maxUnavailable", unavailable, text))
+        causes.append(invalid_value(f"{path}.maxUnavailable", int_or_string(unavailable), text))
     return causes + _not_more_than_all(unavailable, f"{path}.maxUnavailable")
 
 
 def _not_more_than_all(value: Any, path: str) -> list[Cause]:
     if isinstance(value, str) and _PERCENT.fullmatch(value) and int(value[:-1]) > 100:
-        return [invalid_value(path, value, "must not be greater than 100%")]
+        return [invalid_value(path, int_or_string(value), "must not be greater than 100%")]
     return []
 
 
 def validate_int_or_percent(value: Any, path: str) -> list[Cause]:
     """A number that is not negative, or a percentage."""
     if isinstance(value, str):
-        return [] if _PERCENT.fullmatch(value) else [invalid_value(path, value, _PERCENT_TEXT)]
+        return [] if _PERCENT.fullmatch(value) else [invalid_value(path, int_or_string(value), _PERCENT_TEXT)]
     if isinstance(value, int) and value < 0:
         return [invalid_value(path, value, "must be greater than or equal to 0")]
     return []
@@ -161,7 +165,7 @@ def percent_value(value: Any) -> int:
 def validate_daemon_set(obj: Object) -> list[Cause]:
     """DaemonSet."""
     spec = part(obj, "spec")
-    causes = _selector_and_template(obj, "daemonset")
+    causes = _selector_and_template(obj, "DaemonSet")
     causes += non_negative(spec, "minReadySeconds", "spec") + non_negative(spec, "revisionHistoryLimit", "spec")
     strategy, path = part(spec, "updateStrategy"), "spec.updateStrategy"
     kind = strategy.get("type") or ""
@@ -177,7 +181,7 @@ def validate_daemon_set(obj: Object) -> list[Cause]:
     causes += validate_int_or_percent(surge, f"{path}.maxSurge")
     if percent_value(unavailable) and percent_value(surge):
         text = "may not be set when maxUnavailable is non-zero"
-        causes.append(invalid_value(f"{path}.maxSurge", surge, text))
+        causes.append(invalid_value(f"{path}.maxSurge", int_or_string(surge), text))
     if not percent_value(unavailable) and not percent_value(surge):
         causes.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
     return (
@@ -190,7 +194,12 @@ def validate_daemon_set(obj: Object) -> list[Cause]:
 def validate_stateful_set(obj: Object) -> list[Cause]:
     """StatefulSet."""
     spec = part(obj, "spec")
-    causes = one_of(spec, "podManagementPolicy", "spec", ("OrderedReady", "Parallel"), must=True)
+    causes: list[Cause] = []
+    policy = spec.get("podManagementPolicy") or ""
+    if not policy:
+        causes.append(required("spec.podManagementPolicy"))
+    elif policy not in {"OrderedReady", "Parallel"}:
+        causes.append(invalid_value("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
     strategy = part(spec, "updateStrategy")
     kind = strategy.get("type") or ""
     if not kind:
@@ -206,13 +215,14 @@ def validate_stateful_set(obj: Object) -> list[Cause]:
         causes += validate_int_or_percent(rolling.get("maxUnavailable"), f"{path}.maxUnavailable")
     else:
         text = "must be 'RollingUpdate' or 'OnDelete'"
-        causes.append(invalid_value("spec.updateStrategy", strategy, text))
+        shown = go_strategy(strategy, "StatefulSetUpdateStrategy", "RollingUpdateStatefulSetStrategy")
+        causes.append(invalid_value("spec.updateStrategy", shown, text))
     causes += non_negative(spec, "replicas", "spec") + non_negative(spec, "minReadySeconds", "spec")
     retention = part(spec, "persistentVolumeClaimRetentionPolicy")
     for field in ("whenDeleted", "whenScaled"):
         causes += one_of(retention, field, "spec.persistentVolumeClaimRetentionPolicy", ("Retain", "Delete"))
     causes += non_negative(part(spec, "ordinals"), "start", "spec.ordinals")
-    return causes + _selector_and_template(_with_claim_volumes(obj), "statefulset")
+    return causes + _selector_and_template(_with_claim_volumes(obj), "StatefulSet")
 
 
 def _with_claim_volumes(obj: Object) -> Object:
@@ -234,7 +244,8 @@ def _with_claim_volumes(obj: Object) -> Object:
 
 def validate_selector_update(new: Object, old: Object) -> list[Cause]:
     """The selector of a workload does not change."""
-    return immutable(part(new, "spec"), part(old, "spec"), "selector", "spec")
+    after, before = part(new, "spec").get("selector"), part(old, "spec").get("selector")
+    return [] if after == before else [invalid_value("spec.selector", label_selector(after or {}), IMMUTABLE)]
 
 
 def validate_stateful_set_update(new: Object, old: Object) -> list[Cause]:

@@ -5,33 +5,39 @@ Source: plugin/pkg/admission/limitranger of Kubernetes 1.32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from podnet.controlplane.api.errors import StatusError
 from podnet.controlplane.api.quantity import Quantity, QuantityError, of
 from podnet.controlplane.api.resources import LIMITRANGES, PERSISTENTVOLUMECLAIMS, PODS
 from podnet.controlplane.api.types import Object
+from podnet.controlplane.apiserver.admission.quota import pod_amounts
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
 
 Amounts = dict[str, Quantity]
+ANNOTATION = "kubernetes.io/limit-ranger"
 
 
 def limit_ranger(attributes: Attributes, lookup: Lookup) -> None:
     """Fill in defaults and refuse what is beyond a limit (403)."""
     obj, resource = attributes.obj, attributes.resource
-    if obj is None or attributes.operation != "CREATE" or attributes.subresource:
+    if obj is None or attributes.operation == "DELETE" or attributes.subresource:
         return
-    if resource not in {PODS, PERSISTENTVOLUMECLAIMS}:
+    # What a pod's containers take is said once and for all; a claim may grow.
+    if resource != PERSISTENTVOLUMECLAIMS and not (resource == PODS and attributes.operation == "CREATE"):
         return
-    limits = [
-        limit
+    ranges = [
+        (limit_range.get("spec") or {}).get("limits") or ()
         for limit_range in lookup.objects(LIMITRANGES, attributes.namespace)
-        for limit in (limit_range.get("spec") or {}).get("limits") or ()
     ]
+    limits = [limit for some in ranges for limit in some]
     if not limits:
         return
     try:
+        if resource == PODS:
+            for some in ranges:
+                _fill_in(obj, some)
         problems = _of_pod(obj, limits) if resource == PODS else _of_claim(obj, limits)
     except QuantityError:
         return  # validation says it better
@@ -43,28 +49,43 @@ def _refusal(attributes: Attributes, problems: list[str]) -> StatusError:
     return attributes.refuse(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
 
 
+def _fill_in(pod: Object, limits: Iterable[dict[str, Any]]) -> None:
+    """What one LimitRange gives, and the annotation that says so."""
+    told: list[str] = []
+    spec = pod.get("spec") or {}
+    for field, word in (("containers", "container"), ("initContainers", "init container")):
+        for container in spec.get(field) or ():
+            added: dict[str, list[str]] = {"requests": [], "limits": []}
+            for limit in limits:
+                if limit.get("type") == "Container":
+                    _apply_defaults(container, limit, added)
+            for kind, names in added.items():
+                if names:
+                    told.append(f"{', '.join(sorted(names))} {kind[:-1]} for {word} {container.get('name', '')}")
+    if told:
+        annotations = pod["metadata"].get("annotations") or {}
+        pod["metadata"]["annotations"] = {**annotations, ANNOTATION: f"LimitRanger plugin set: {'; '.join(told)}"}
+
+
 def _of_pod(pod: Object, limits: list[dict[str, Any]]) -> list[str]:
     problems: list[str] = []
     spec = pod.get("spec") or {}
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     for limit in limits:
         if limit.get("type") == "Container":
-            for container in containers:
-                _apply_defaults(container, limit)
-    for limit in limits:
-        if limit.get("type") == "Container":
-            for container in containers:
+            for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
                 problems += _check(limit, "Container", *_amounts(container))
         elif limit.get("type") == "Pod":
             problems += _check(limit, "Pod", *_pod_amounts(spec))
     return list(dict.fromkeys(problems))
 
 
-def _apply_defaults(container: dict[str, Any], limit: dict[str, Any]) -> None:
+def _apply_defaults(container: dict[str, Any], limit: dict[str, Any], added: dict[str, list[str]]) -> None:
     resources = container.setdefault("resources", {})
     for field, source in (("limits", "default"), ("requests", "defaultRequest")):
         for name, amount in (limit.get(source) or {}).items():
-            resources.setdefault(field, {}).setdefault(name, amount)
+            if name not in (resources.get(field) or {}):
+                resources.setdefault(field, {})[name] = amount
+                added[field].append(name)
 
 
 def _amounts(container: dict[str, Any]) -> tuple[Amounts, Amounts]:
@@ -74,37 +95,40 @@ def _amounts(container: dict[str, Any]) -> tuple[Amounts, Amounts]:
 
 
 def _pod_amounts(spec: dict[str, Any]) -> tuple[Amounts, Amounts]:
-    """A pod's own: the sum of its containers, or its largest init container."""
-    out: tuple[Amounts, Amounts] = ({}, {})
-    for container in spec.get("containers") or ():
-        for total, part in zip(out, _amounts(container), strict=True):
-            for name, amount in part.items():
-                total[name] = total[name] + amount if name in total else amount
-    for container in spec.get("initContainers") or ():
-        for total, part in zip(out, _amounts(container), strict=True):
-            for name, amount in part.items():
-                total[name] = max(total[name], amount) if name in total else amount
-    return out
+    """A pod's own: its requests and limits as a quota counts them."""
+    return pod_amounts(spec, "requests"), pod_amounts(spec, "limits")
 
 
 def _check(limit: dict[str, Any], kind: str, requests: Amounts, limits: Amounts) -> Iterator[str]:
     for name, text in sorted((limit.get("min") or {}).items()):
-        least = of(text)
+        least, head = of(text), f"minimum {name} usage per {kind} is {text}"
         if name not in requests:
-            yield f"minimum {name} usage per {kind} is {text}.  No request is specified"
+            yield f"{head}.  No request is specified"
         elif requests[name] < least:
-            yield f"minimum {name} usage per {kind} is {text}, but request is {requests[name]}"
+            yield f"{head}, but request is {requests[name]}"
+        elif name in limits and limits[name] < least:
+            yield f"{head}, but limit is {limits[name]}"
     for name, text in sorted((limit.get("max") or {}).items()):
-        most = of(text)
+        most, head = of(text), f"maximum {name} usage per {kind} is {text}"
         if name not in limits:
-            yield f"maximum {name} usage per {kind} is {text}.  No limit is specified"
+            yield f"{head}.  No limit is specified"
         elif limits[name] > most:
-            yield f"maximum {name} usage per {kind} is {text}, but limit is {limits[name]}"
+            yield f"{head}, but limit is {limits[name]}"
+        elif name in requests and requests[name] > most:
+            yield f"{head}, but request is {requests[name]}"
     for name, text in sorted((limit.get("maxLimitRequestRatio") or {}).items()):
-        if name in requests and name in limits and not requests[name].is_zero():
-            ratio = limits[name].value / requests[name].value
-            if ratio > of(text).value:
-                yield f"{name} max limit to request ratio per {kind} is {text}, but provided ratio is {float(ratio):f}"
+        yield from _check_ratio(name, text, kind, requests, limits)
+
+
+def _check_ratio(name: str, text: str, kind: str, requests: Amounts, limits: Amounts) -> Iterator[str]:
+    head = f"{name} max limit to request ratio per {kind} is {text}, but"
+    for word, amounts in (("request", requests), ("limit", limits)):
+        if name not in amounts or amounts[name].is_zero():
+            yield f"{head} no {word} is specified or {word} is 0"
+            return
+    ratio = limits[name].value / requests[name].value
+    if ratio > of(text).value:
+        yield f"{head} provided ratio is {float(ratio):f}"
 
 
 def _of_claim(claim: Object, limits: list[dict[str, Any]]) -> list[str]:
@@ -114,5 +138,9 @@ def _of_claim(claim: Object, limits: list[dict[str, Any]]) -> list[str]:
     problems: list[str] = []
     for limit in limits:
         if limit.get("type") == kind:
-            problems += [text.replace("limit is", "request is") for text in _check(limit, kind, asked, asked)]
+            of_amounts = {field: limit.get(field) for field in ("min", "max")}
+            problems += [
+                text.replace("limit is", "request is").replace("No limit", "No request")
+                for text in _check(of_amounts, kind, asked, asked)
+            ]
     return problems

@@ -12,6 +12,7 @@ from podnet.controlplane.api.types import Object
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
 
 DEFAULT_TOLERATION_S = 300
+SYSTEM_CLASSES = frozenset({"system-node-critical", "system-cluster-critical"})
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -21,7 +22,9 @@ def _new_pod(attributes: Attributes) -> Object | None:
 
 
 def priority(attributes: Attributes, lookup: Lookup) -> None:
-    """Resolve priorityClassName to a number and a preemption policy."""
+    """Resolve priorityClassName to a number and a preemption policy; keep the classes' own rules."""
+    if attributes.resource == PRIORITYCLASSES:
+        _check_class(attributes, lookup)
     pod = _new_pod(attributes)
     if pod is None:
         return
@@ -45,6 +48,19 @@ def priority(attributes: Attributes, lookup: Lookup) -> None:
             f"admission controller computed {policy} from the given PriorityClass name"
         )
     spec["priority"], spec["preemptionPolicy"] = value, policy
+
+
+def _check_class(attributes: Attributes, lookup: Lookup) -> None:
+    """The system's classes never go, and one class at most is everybody's."""
+    if attributes.operation == "DELETE":
+        if attributes.name in SYSTEM_CLASSES:
+            raise attributes.refuse("this is a system priority class and cannot be deleted")
+        return
+    if (attributes.obj or {}).get("globalDefault"):
+        found = _global_default(lookup)
+        if found is not None and (attributes.operation == "CREATE" or found["metadata"]["name"] != attributes.name):
+            name = found["metadata"]["name"]
+            raise attributes.refuse(f"PriorityClass {name} is already marked as default. Only one default can exist")
 
 
 def _global_default(lookup: Lookup) -> Object | None:

@@ -12,6 +12,7 @@ from podnet.controlplane.api.quantity import Quantity, QuantityError, of
 from podnet.controlplane.api.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
+from podnet.controlplane.apiserver.strategy import qos_class
 from podnet.controlplane.client.volume_binding import class_of
 
 Usage = dict[str, Quantity]
@@ -23,22 +24,32 @@ _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 STORAGE_CLASS_PART = ".storageclass.storage.k8s.io/"
 _OF_CLASS = frozenset({"requests.storage", "persistentvolumeclaims"})
 _ONE, _NONE = Quantity(1), Quantity(0)
+GROWS = frozenset({PERSISTENTVOLUMECLAIMS, SERVICES})
+"""What may ask for more when it is changed: claims grow, Services get other types."""
 
 
 def resource_quota(attributes: Attributes, lookup: Lookup) -> None:
-    """Refuse a creation that would exceed a quota (403)."""
+    """Refuse a creation, or the growth of what `GROWS`, that would exceed a quota (403)."""
     obj, resource = attributes.obj, attributes.resource
-    if obj is None or attributes.operation != "CREATE" or attributes.subresource or not resource.namespaced:
+    if obj is None or attributes.operation == "DELETE" or attributes.subresource or not resource.namespaced:
+        return
+    if attributes.operation == "UPDATE" and resource not in GROWS:
         return
     quotas = lookup.objects(RESOURCEQUOTAS, attributes.namespace)
     if not quotas:
         return
     try:
         asked = usage_of(obj, resource)
+        if attributes.old is not None:
+            asked = _growth(asked, usage_of(attributes.old, resource))
         for quota in quotas:
             _check(attributes, quota, asked, lookup)
     except QuantityError:
         return  # validation says it better
+
+
+def _growth(asked: Usage, before: Usage) -> Usage:
+    return {key: amount - before.get(key, _NONE) for key, amount in asked.items() if amount > before.get(key, _NONE)}
 
 
 def _check(attributes: Attributes, quota: Object, asked: Usage, lookup: Lookup) -> None:
@@ -68,9 +79,9 @@ def _check(attributes: Attributes, quota: Object, asked: Usage, lookup: Lookup) 
 
 def usage_of(obj: Object, resource: Resource) -> Usage:
     """What one object counts for, under every name a quota may use."""
-    if resource == PODS and is_terminal(obj):
-        return {}
     usage: Usage = {f"count/{resource.qualified_name}": _ONE}
+    if resource == PODS and is_terminal(obj):
+        return usage  # it is still an object
     if not resource.group and (resource.plural in _BY_NAME or resource == PODS):
         usage[resource.plural] = _ONE
     spec = obj.get("spec") or {}
@@ -80,8 +91,11 @@ def usage_of(obj: Object, resource: Resource) -> Usage:
         kind = spec.get("type", "ClusterIP")
         if kind == "LoadBalancer":
             usage["services.loadbalancers"] = _ONE
-        if kind in {"NodePort", "LoadBalancer"}:
-            usage["services.nodeports"] = Quantity(len(spec.get("ports") or ()))
+        ports = spec.get("ports") or ()
+        if kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is False:
+            ports = [port for port in ports if port.get("nodePort")]
+        if kind in {"NodePort", "LoadBalancer"} and ports:
+            usage["services.nodeports"] = Quantity(len(ports))
     elif resource == PERSISTENTVOLUMECLAIMS:
         storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
         if storage is not None:
@@ -93,33 +107,48 @@ def usage_of(obj: Object, resource: Resource) -> Usage:
 
 
 def is_terminal(pod: Object) -> bool:
-    """A finished pod uses nothing."""
+    """A finished pod uses nothing but its place in the store."""
     return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def _compute(spec: dict[str, Any]) -> Usage:
+    """Under `requests.x` and `limits.x`; standard requests also as plain `x`. Of extended resources requests alone count."""
     usage: Usage = {}
     for field in ("requests", "limits"):
-        for name in _COMPUTE:
-            amount = _largest(spec, field, name)
-            if amount is not None:
+        for name, amount in pod_amounts(spec, field).items():
+            standard = name in _COMPUTE
+            if standard or (field == "requests" and (name.startswith("hugepages-") or "/" in name)):
                 usage[f"{field}.{name}"] = amount
-                if field == "requests":
-                    usage[name] = amount
+            if field == "requests" and (standard or name.startswith("hugepages-")):
+                usage[name] = amount
     return usage
 
 
-def _largest(spec: dict[str, Any], field: str, name: str) -> Quantity | None:
-    """The sum over containers, or the largest init container if that is more."""
+def pod_amounts(spec: dict[str, Any], field: str) -> Usage:
+    """The sum over containers and sidecars, or the largest step on the way there if that is more."""
+    total, sidecars, largest = dict[str, Quantity](), dict[str, Quantity](), dict[str, Quantity]()
+    for container in spec.get("initContainers") or ():
+        step = _amounts(container, field)
+        if container.get("restartPolicy") == "Always":
+            sidecars = _sum(sidecars, step)
+            step = sidecars
+        else:
+            step = _sum(step, sidecars)
+        largest = {name: max(step.get(name, _NONE), largest.get(name, _NONE)) for name in {**largest, **step}}
+    for container in spec.get("containers") or ():
+        total = _sum(total, _amounts(container, field))
+    total = _sum(total, sidecars)
+    peak = {name: max(total.get(name, _NONE), largest.get(name, _NONE)) for name in {**largest, **total}}
+    overhead = {name: of(amount) for name, amount in (spec.get("overhead") or {}).items()}
+    return _sum(peak, {name: amount for name, amount in overhead.items() if field == "requests" or name in peak})
 
-    def amounts(containers: Any) -> list[Quantity]:
-        found = [((c.get("resources") or {}).get(field) or {}).get(name) for c in containers or ()]
-        return [of(amount) for amount in found if amount is not None]
 
-    ordinary, initial = amounts(spec.get("containers")), amounts(spec.get("initContainers"))
-    if not ordinary and not initial:
-        return None
-    return max([sum(ordinary, _NONE), *initial])
+def _amounts(container: dict[str, Any], field: str) -> Usage:
+    return {name: of(amount) for name, amount in ((container.get("resources") or {}).get(field) or {}).items()}
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return {name: one.get(name, _NONE) + other.get(name, _NONE) for name in {**one, **other}}
 
 
 def _unspecified(pod: Object, hard: Usage) -> list[str]:
@@ -133,7 +162,8 @@ def _unspecified(pod: Object, hard: Usage) -> list[str]:
             continue
         silent = [
             container["name"]
-            for container in (pod.get("spec") or {}).get("containers") or ()
+            for group in ("containers", "initContainers")
+            for container in (pod.get("spec") or {}).get(group) or ()
             if name not in ((container.get("resources") or {}).get(field) or {})
         ]
         if silent:
@@ -154,7 +184,7 @@ def in_scope(obj: Object, resource: Resource, spec: dict[str, Any]) -> bool:
 
 def _holds(scope: str, pod: Object) -> bool:
     spec = pod.get("spec") or {}
-    best_effort = not _compute(spec)
+    best_effort = qos_class(spec) == "BestEffort"
     terminating = spec.get("activeDeadlineSeconds") is not None
     holds = {
         "BestEffort": best_effort,

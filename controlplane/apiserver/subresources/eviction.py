@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from podnet.controlplane.api.errors import StatusError, bad_request, internal_error
+from podnet.controlplane.api import meta
+from podnet.controlplane.api.errors import StatusError, bad_request
 from podnet.controlplane.api.resources import PODDISRUPTIONBUDGETS, PODS
 from podnet.controlplane.api.selectors import from_label_selector_object
 from podnet.controlplane.api.timestamps import format_time
@@ -16,6 +17,13 @@ from podnet.controlplane.apiserver.options import DeleteOptions, WriteOptions
 from podnet.controlplane.apiserver.registry import Registry
 
 REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
+MANY_BUDGETS = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+EVICTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "EvictionByEvictionAPI",
+    "message": "Eviction API: evicting",
+}
 
 
 async def evict(
@@ -29,12 +37,11 @@ async def evict(
     if not _is_free_to_go(pod):
         budgets = _budgets_of(registry, pod)
         if len(budgets) > 1:
-            raise internal_error(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-            )
+            raise StatusError(500, "", MANY_BUDGETS)
         for budget in budgets:
             if not (_ready(pod) is False and _may_evict_unhealthy(budget)):
                 await _charge(registry, budget, pod, options)
+        await _mark(registry, pod, options)
     await registry.delete(PODS, namespace, name, delete)
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
@@ -78,12 +85,11 @@ async def _charge(registry: Registry, budget: Object, pod: Object, options: Writ
                 name, f"The disruption budget {name} is still being processed by the server.", retry_after_s=10
             )
         if int(status.get("disruptionsAllowed") or 0) <= 0:
-            raise _too_many(
-                name,
-                f"The disruption budget {name} needs {status.get('desiredHealthy', 0)} healthy pods "
-                f"and has {status.get('currentHealthy', 0)} currently",
-            )
+            raise _too_many(name, _why_none(name, status))
         status["disruptionsAllowed"] = int(status["disruptionsAllowed"]) - 1
+        if not status["disruptionsAllowed"]:
+            condition = {"type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": ""}
+            meta.set_condition(current, {**condition, "observedGeneration": generation}, format_time(registry.clock()))
         status.setdefault("disruptedPods", {})[pod["metadata"]["name"]] = format_time(registry.clock())
         return current
 
@@ -91,6 +97,27 @@ async def _charge(registry: Registry, budget: Object, pod: Object, options: Writ
     await registry.write(
         PODDISRUPTIONBUDGETS, metadata["namespace"], metadata["name"], transform, options, subresource="status"
     )
+
+
+def _why_none(name: str, status: Object) -> str:
+    failed = [c for c in status.get("conditions") or () if c.get("reason") == "SyncFailed"]
+    if failed:
+        why = failed[0].get("message", "")
+        return f"The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}"
+    healthy, wanted = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+    return f"The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
+
+
+async def _mark(registry: Registry, pod: Object, options: WriteOptions) -> None:
+    """Note on the pod why it goes: its controllers and its owner read that."""
+
+    def transform(current: Object) -> Object:
+        if current["metadata"]["uid"] == pod["metadata"]["uid"]:
+            meta.set_condition(current, EVICTED, format_time(registry.clock()))
+        return current
+
+    metadata = pod["metadata"]
+    await registry.write(PODS, metadata["namespace"], metadata["name"], transform, options, subresource="status")
 
 
 def _too_many(budget: str, message: str, *, retry_after_s: int = 0) -> StatusError:

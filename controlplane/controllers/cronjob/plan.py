@@ -19,6 +19,8 @@ from podnet.controlplane.controllers.deployment.revision import annotations_of
 from podnet.controlplane.controllers.job.outcome import ended_at, has_ended
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+BY_HAND = "cronjob.kubernetes.io/instantiate"
+"""The mark of `kubectl create job --from`: such a Job belongs to the CronJob, but is nobody's turn."""
 MANY_MISSED = 100
 
 
@@ -60,9 +62,12 @@ def plan_cron_job(cron_job: Object, jobs: Sequence[Object], schedule: Schedule, 
 def _note_ended(plan: Plan, jobs: Sequence[Object]) -> None:
     """Bring `active` and `lastSuccessfulTime` up to date with what the Jobs say."""
     listed = {reference.get("uid") for reference in plan.status.get("active") or ()}
-    running = [job for job in jobs if not has_ended(job)]
+    running = _running(jobs)
     for job in jobs:
         if not has_ended(job):
+            if job not in running:
+                message = f"Saw a job that the controller did not create or forgot: {meta.name(job)}"
+                plan.events.append(("Warning", "UnexpectedJob", message))
             continue
         complete = meta.condition_is_true(job, "Complete")
         if meta.uid(job) in listed:
@@ -74,6 +79,10 @@ def _note_ended(plan: Plan, jobs: Sequence[Object]) -> None:
         if complete and at is not None and (last is None or at > parse_time(last)):
             plan.status["lastSuccessfulTime"] = format_time(at)
     _set_active(plan, [_reference(job) for job in running])
+
+
+def _running(jobs: Sequence[Object]) -> list[Object]:
+    return [job for job in jobs if not has_ended(job) and BY_HAND not in annotations_of(job)]
 
 
 def _reference(job: Object) -> Object:
@@ -148,7 +157,7 @@ def _start(cron_job: Object, jobs: Sequence[Object], plan: Plan, due: float, zon
     if any(meta.name(job) == job_name(cron_job, due) for job in jobs):
         plan.status["lastScheduleTime"] = format_time(due)
         return
-    running = [job for job in jobs if not has_ended(job)]
+    running = _running(jobs)
     if running and spec.get("concurrencyPolicy") == "Forbid":
         message = "Not starting job because prior execution is running and concurrency policy is Forbid"
         plan.events.append(("Normal", "JobAlreadyActive", message))

@@ -179,7 +179,9 @@ def _roll_surging(view: View, pairs: Mapping[str, _Pair], max_surge: int) -> Ste
 
 
 def desired_status(view: View) -> Object:
-    """The counts over all nodes; those upstream leaves out when zero are left out."""
+    """The counts over all nodes; those upstream leaves out when zero are left out. Of a node's pods the oldest counts:
+    a surging rollout is not done while an old pod is there.
+    """
     counts = dict.fromkeys(("desired", "current", "misscheduled", "ready", "updated", "available"), 0)
     for node, wanted in view.wanted.items():
         pods = view.pods.get(node, ())
@@ -190,10 +192,9 @@ def desired_status(view: View) -> Object:
         if not pods:
             continue
         counts["current"] += 1
-        ready = [pod for pod in pods if is_ready(pod)]
-        counts["ready"] += bool(ready)
-        counts["available"] += any(view.is_available(pod) for pod in ready)
-        counts["updated"] += any(view.is_new(pod) for pod in pods)
+        counts["ready"] += is_ready(pods[0])
+        counts["available"] += view.is_available(pods[0])
+        counts["updated"] += view.is_new(pods[0])
     old = view.daemon_set.get("status") or {}
     status: Object = {
         "currentNumberScheduled": counts["current"],

@@ -40,9 +40,11 @@ from podnet.controlplane.controllers.deployment.template import (
     template_hash,
 )
 from podnet.controlplane.controllers.ownership import adopt_patch, plan_claim, release_patch
+from podnet.controlplane.controllers.podowner import is_namespace_terminating
 from podnet.controlplane.controllers.pods import is_terminal
 
 WORKERS = 5
+CREATE_ERROR = "ReplicaSetCreateError"
 
 
 @dataclass(slots=True)
@@ -165,7 +167,7 @@ class DeploymentController:
             else:
                 await self._roll(rollout, now)
         except _CreateRefusedError as refused:
-            rollout.note("False", "ReplicaSetCreateError", refused.message, now)
+            rollout.note("False", CREATE_ERROR, refused.message, now)
             status = statuses.rollout_status(rollout.deployment, rollout.new, rollout.everyone, now)
             await self._put_status(rollout.deployment, status)
             raise
@@ -254,8 +256,12 @@ class DeploymentController:
         try:
             created = await self._client.create(REPLICASETS, body)
         except StatusError as error:
+            if is_namespace_terminating(error):
+                raise
             if not error.is_already_exists:
-                raise _CreateRefusedError(error) from error
+                refused = _CreateRefusedError(error, meta.name(body))
+                self._recorder.event(deployment, "Warning", CREATE_ERROR, refused.message)
+                raise refused from error
             created = await self._resolve_collision(deployment, body, error)
         else:
             if replicas_of(created):
@@ -310,8 +316,9 @@ class DeploymentController:
 class _CreateRefusedError(StatusError):
     """The new ReplicaSet was refused: that is part of the Deployment's status."""
 
-    def __init__(self, error: StatusError) -> None:
-        super().__init__(error.code, error.reason, error.message, error.details)
+    def __init__(self, error: StatusError, name: str) -> None:
+        message = f'Failed to create new replica set "{name}": {error.message}'
+        super().__init__(error.code, error.reason, message, error.details)
 
 
 def desired_replica_set(deployment: Object, old: Sequence[Object]) -> Object:

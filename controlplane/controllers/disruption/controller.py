@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.resources import (
     DEPLOYMENTS,
@@ -16,9 +18,21 @@ from podnet.controlplane.api.types import Object
 from podnet.controlplane.client.reconcile import DONE, Controller, Result
 from podnet.controlplane.client.workqueue import WorkQueue
 from podnet.controlplane.controllers.context import ControllerContext, handling
-from podnet.controlplane.controllers.disruption.plan import desired_status, recheck_after_s
+from podnet.controlplane.controllers.disruption.plan import (
+    NoScaleError,
+    counts_controllers,
+    desired_status,
+    failed_status,
+    recheck_after_s,
+)
 
 _SCALED = {resource.kind: resource for resource in (REPLICASETS, REPLICATIONCONTROLLERS, STATEFULSETS, DEPLOYMENTS)}
+_UNSCALED = {"DaemonSet": "daemonsets.apps", "Job": "jobs.batch", "Node": "nodes"}
+UNMANAGED = (
+    "Pods selected by this PodDisruptionBudget were found to be unmanaged. As a result, the status of the PDB cannot be "
+    "calculated correctly, which may result in undefined behavior. To account for these pods please set "
+    '".spec.minAvailable" field of the PDB to an integer value.'
+)
 
 
 class DisruptionController:
@@ -69,14 +83,28 @@ class DisruptionController:
         if not pods:
             self._recorder.event(budget, "Normal", "NoPods", "No matching pods found")
         now = self._context.clock()
-        status = desired_status(budget, pods, self._scale, now)
+        try:
+            status = desired_status(budget, pods, self._scale, now)
+        except NoScaleError as error:
+            message = f"Failed to calculate the number of expected pods: {error}"
+            self._recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
+            status = failed_status(budget, str(error), now)
+        else:
+            self._tell_unmanaged(budget, pods)
         if status != budget.get("status"):
             # Conditional on what was read: an eviction that was allowed meanwhile must not be forgotten.
             await self._client.update(PODDISRUPTIONBUDGETS, {**budget, "status": status}, subresource="status")
         return Result(recheck_after_s(status, now))
 
+    def _tell_unmanaged(self, budget: Object, pods: Sequence[Object]) -> None:
+        if counts_controllers(budget) and any(meta.controller_of(pod) is None for pod in pods):
+            self._recorder.event(budget, "Warning", "UnmanagedPods", UNMANAGED)
+
     def _scale(self, pod: Object) -> tuple[str, int] | None:
         """The pod's controller, or that one's controller where it has one: a Deployment for its ReplicaSets."""
+        reference = meta.controller_of(pod)
+        if reference is not None and reference.get("kind") in _UNSCALED:
+            raise NoScaleError(f"{_UNSCALED[reference['kind']]} does not implement the scale subresource")
         owner = self._owner(pod)
         if owner is None:
             return None

@@ -13,13 +13,17 @@ from podnet.controlplane.api import meta
 from podnet.controlplane.api.timestamps import format_time, parse_time
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.controllers.deployment.plan import resolve_percent
-from podnet.controlplane.controllers.pods import is_ready, is_terminal
+from podnet.controlplane.controllers.pods import is_ready
 
 DELETION_TIMEOUT_S = 120.0
 """An eviction that was allowed and has not shown for so long did not happen."""
 
 Scale = Callable[[Object], tuple[str, int] | None]
-"""(uid, replicas) of the controller that a pod counts for, None when it has none with a scale."""
+"""(uid, replicas) of the controller that a pod counts for, None when it has none; `NoScaleError` when that has no size."""
+
+
+class NoScaleError(Exception):
+    """A pod's controller does not say how many pods it wants, so no share of them can be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,6 @@ def disrupted_pods(budget: Object, pods: Sequence[Object], now: float) -> dict[s
 
 def desired_status(budget: Object, pods: Sequence[Object], scale: Scale, now: float) -> Object:
     """The budget's status for the pods that it selects."""
-    pods = [pod for pod in pods if not is_terminal(pod)]
     expected = expectation(budget, pods, scale)
     disrupted = disrupted_pods(budget, pods, now)
     healthy = sum(1 for p in pods if is_ready(p) and not meta.is_terminating(p) and meta.name(p) not in disrupted)
@@ -83,6 +86,27 @@ def desired_status(budget: Object, pods: Sequence[Object], scale: Scale, now: fl
     }
     old = (budget.get("status") or {}).get("conditions")
     return status | {"conditions": meta.with_condition(old, condition, format_time(now))}
+
+
+def counts_controllers(budget: Object) -> bool:
+    """The budget asks for a share of what the pods' controllers want."""
+    spec = budget["spec"]
+    return spec.get("maxUnavailable") is not None or isinstance(spec.get("minAvailable"), str)
+
+
+def failed_status(budget: Object, why: str, now: float) -> Object:
+    """The status when nothing can be counted: nothing is allowed, and the condition says why."""
+    old = budget.get("status") or {}
+    zeros = dict.fromkeys(("currentHealthy", "desiredHealthy", "expectedPods"), 0)
+    condition = {
+        "type": "DisruptionAllowed",
+        "status": "False",
+        "reason": "SyncFailed",
+        "message": why,
+        "observedGeneration": int(old.get("observedGeneration") or 0),
+    }
+    conditions = meta.with_condition(old.get("conditions"), condition, format_time(now))
+    return {**zeros, **old, "disruptionsAllowed": 0, "conditions": conditions}
 
 
 def recheck_after_s(status: Object, now: float) -> float | None:

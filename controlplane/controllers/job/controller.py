@@ -75,7 +75,7 @@ class JobController(PodOwner):
             return
         await self._release(plan.withdraw)
         refused = await self.delete_pods(key, job, [*plan.withdraw, *plan.delete])
-        bodies = [desired_pod(job, new.index, new.failures) for new in plan.create]
+        bodies = [desired_pod(job, new.index, new.failures, new.ignored) for new in plan.create]
         refused = await self.create_pods(key, job, bodies) or refused
         if refused is not None:
             raise refused

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from podnet.controlplane.api import meta
@@ -22,6 +22,7 @@ from podnet.controlplane.controllers.job.pod import (
     finished_at,
     has_failed,
     index_failures,
+    index_ignored,
     index_of,
     is_indexed,
     is_tracked,
@@ -38,10 +39,12 @@ POD_FAILURE = Backoff(base_s=10.0, max_s=600.0)
 
 @dataclass(frozen=True, slots=True)
 class NewPod:
-    """A pod to create: its index, if the Job has indexes, and how often that index has failed."""
+    """A pod to create: its index, if the Job has indexes, and how often that index has failed, as far as it counts and
+    as far as a policy ignores it."""
 
     index: int | None = None
     failures: int = 0
+    ignored: int = 0
 
 
 @dataclass(slots=True)
@@ -120,25 +123,36 @@ def _conclude(plan: Plan, outcome: Outcome, tally: Tally, pods: Sequence[Object]
         plan.events.append(("Warning", outcome.reason, outcome.message))
 
 
-def _failures_by_index(job: Object, pods: Sequence[Object]) -> dict[int, tuple[int, float]]:
-    """Index -> (its failures, when it last failed), where the Job counts them apart."""
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    """Of one index: those that count, those that are ignored, and when the last of them was."""
+
+    counted: int = 0
+    ignored: int = 0
+    last_at: float = 0.0
+
+
+def _failures_by_index(job: Object, pods: Sequence[Object]) -> dict[int, _Failures]:
+    """Of every index that has failed, where the Job counts them apart; the pod that knows most of them tells."""
     if job["spec"].get("backoffLimitPerIndex") is None:
         return {}
-    found: dict[int, tuple[int, float]] = {}
+    found: dict[int, _Failures] = {}
     for pod in pods:
         index = index_of(pod)
         if index is None or not has_failed(job, pod):
             continue
         ignored = phase_of(pod) == "Failed" and judge(job, pod).action == "Ignore"
-        count, last = found.get(index, (0, 0.0))
-        found[index] = (max(count, index_failures(pod) + (not ignored)), max(last, finished_at(pod) or 0.0))
+        one = _Failures(index_failures(pod) + (not ignored), index_ignored(pod) + ignored, finished_at(pod) or 0.0)
+        other = found.get(index, _Failures())
+        most = max(one, other, key=lambda failures: failures.counted + failures.ignored)
+        found[index] = replace(most, last_at=max(one.last_at, other.last_at))
     return found
 
 
-def _fail_indexes(job: Object, tally: Tally, failures: Mapping[int, tuple[int, float]]) -> None:
+def _fail_indexes(job: Object, tally: Tally, failures: Mapping[int, _Failures]) -> None:
     limit = job["spec"].get("backoffLimitPerIndex")
     if limit is not None:
-        tally.failed_indexes |= {index for index, (count, _) in failures.items() if count > int(limit)}
+        tally.failed_indexes |= {index for index, found in failures.items() if found.counted > int(limit)}
     tally.failed_indexes -= tally.completed
 
 
@@ -147,14 +161,17 @@ def _still_tells(pod: Object, tally: Tally, active: Sequence[Object]) -> bool:
     index = index_of(pod)
     if index is None or index in tally.completed or index in tally.failed_indexes or phase_of(pod) == "Succeeded":
         return False
-    return not any(index_of(other) == index and index_failures(other) > index_failures(pod) for other in active)
+    known = index_failures(pod) + index_ignored(pod)
+    return not any(
+        index_of(other) == index and index_failures(other) + index_ignored(other) > known for other in active
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Ranks:
     pods: Sequence[Object]
     active: Sequence[Object]
-    failures: Mapping[int, tuple[int, float]]
+    failures: Mapping[int, _Failures]
     now: float
 
 
@@ -183,7 +200,7 @@ def _fill(job: Object, plan: Plan, tally: Tally, ranks: _Ranks) -> None:
     if ranks.failures or job["spec"].get("backoffLimitPerIndex") is not None:
         _create_by_index(job, plan, tally, ranks, missing)
         return
-    wait_s = _wait_after_failures(job, ranks.pods, ranks.now)
+    wait_s = _wait_after_failures(ranks.pods, ranks.now)
     if wait_s > 0:
         plan.recheck_s = wait_s
     elif is_indexed(job):
@@ -215,25 +232,22 @@ def _create_by_index(job: Object, plan: Plan, tally: Tally, ranks: _Ranks, missi
     """Each index waits for itself alone."""
     waiting: list[float] = []
     for index in _pending_indexes(job, tally, ranks.active):
-        count, last = ranks.failures.get(index, (0, 0.0))
-        wait_s = last + POD_FAILURE.delay_s(count - 1) - ranks.now if count else 0.0
+        found = ranks.failures.get(index, _Failures())
+        every = found.counted + found.ignored
+        wait_s = found.last_at + POD_FAILURE.delay_s(every - 1) - ranks.now if every else 0.0
         if wait_s > 0:
             waiting.append(wait_s)
         elif len(plan.create) < missing:
-            plan.create.append(NewPod(index, count))
+            plan.create.append(NewPod(index, found.counted, found.ignored))
     plan.recheck_s = min(waiting) if waiting else None
 
 
-def _wait_after_failures(job: Object, pods: Sequence[Object], now: float) -> float:
-    """How long the next pod has to wait for the failures since the last success."""
-    ended = [(finished_at(pod) or 0.0, phase_of(pod) == "Succeeded") for pod in pods if _has_ended(job, pod)]
+def _wait_after_failures(pods: Sequence[Object], now: float) -> float:
+    """How long the next pod waits for the failures since the last success, also for those that a policy ignores."""
+    ended = [(finished_at(pod) or 0.0, phase_of(pod) == "Succeeded") for pod in pods if is_terminal(pod)]
     last_success = max((moment for moment, succeeded in ended if succeeded), default=0.0)
     failed = [moment for moment, succeeded in ended if not succeeded and moment >= last_success]
     return max(failed) + POD_FAILURE.delay_s(len(failed) - 1) - now if failed else 0.0
-
-
-def _has_ended(job: Object, pod: Object) -> bool:
-    return is_terminal(pod) and not (phase_of(pod) == "Failed" and judge(job, pod).action == "Ignore")
 
 
 def _watch_deadline(job: Object, plan: Plan, now: float) -> None:

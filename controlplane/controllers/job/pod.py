@@ -19,6 +19,7 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 """The finalizer that keeps a finished pod until its Job has counted it."""
 INDEX = "batch.kubernetes.io/job-completion-index"
 INDEX_FAILURES = "batch.kubernetes.io/job-index-failure-count"
+INDEX_IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
 MAX_HOSTNAME_LENGTH = 63
 
 
@@ -36,6 +37,12 @@ def index_of(pod: Object) -> int | None:
 def index_failures(pod: Object) -> int:
     """How often the pod's index had failed before this pod."""
     text = annotations_of(pod).get(INDEX_FAILURES, "0")
+    return int(text) if text.isdigit() else 0
+
+
+def index_ignored(pod: Object) -> int:
+    """How many failures of its index before this pod a policy said to ignore: they only make the next try wait."""
+    text = annotations_of(pod).get(INDEX_IGNORED, "0")
     return int(text) if text.isdigit() else 0
 
 
@@ -123,7 +130,7 @@ def total_restarts(pod: Object) -> int:
     return 0 if is_terminal(pod) else sum(int(container.get("restartCount") or 0) for container in every)
 
 
-def desired_pod(job: Object, index: int | None, failures: int = 0) -> Object:
+def desired_pod(job: Object, index: int | None, failures: int = 0, ignored: int = 0) -> Object:
     """The pod to create, of that index when the Job has indexes."""
     template = meta.deep_copy(job["spec"]["template"])
     metadata, spec = template.get("metadata") or {}, template["spec"]
@@ -136,6 +143,8 @@ def desired_pod(job: Object, index: int | None, failures: int = 0) -> Object:
         spec.setdefault("hostname", f"{name}-{index}"[:MAX_HOSTNAME_LENGTH].rstrip("-."))
         if job["spec"].get("backoffLimitPerIndex") is not None:
             annotations[INDEX_FAILURES] = str(failures)
+            if ignored:
+                annotations[INDEX_IGNORED] = str(ignored)
         for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
             _add_index_variable(container)
     pod_metadata: Object = {

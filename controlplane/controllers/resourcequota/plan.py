@@ -25,7 +25,7 @@ def measured_resource(key: str) -> Resource | None:
         return PERSISTENTVOLUMECLAIMS
     if key.startswith("services."):
         return SERVICES
-    if key in _COMPUTE or key.startswith(("requests.", "limits.")):
+    if key in _COMPUTE or key.startswith(("requests.", "limits.", "hugepages-")):
         return PODS
     return _BY_QUALIFIED_NAME.get(key)
 

@@ -13,7 +13,7 @@ from podnet.controlplane.client.reconcile import DONE, Result
 from podnet.controlplane.controllers.context import ControllerContext
 from podnet.controlplane.controllers.history import Revisions, with_template
 from podnet.controlplane.controllers.podowner import PodOwner
-from podnet.controlplane.controllers.pods import next_available_s
+from podnet.controlplane.controllers.pods import next_available_s, phase_of
 from podnet.controlplane.controllers.revisions import RevisionHistory
 from podnet.controlplane.controllers.statefulset.plan import (
     Step,
@@ -27,6 +27,7 @@ from podnet.controlplane.controllers.statefulset.pod import (
     desired_claims,
     desired_pod,
     identity_labels,
+    is_stale_claim,
     ordinal_of,
     revision_of,
 )
@@ -84,13 +85,23 @@ class StatefulSetController(PodOwner):
         stateful_set = view.stateful_set
         await self._keep_identities(view)
         await self._keep_claims(view)
+        for ordinal, pod in view.by_ordinal().items():
+            # A claim that went while its pod waits would keep it waiting for ever.
+            if ordinal in view.ordinals and phase_of(pod) == "Pending" and not meta.is_terminating(pod):
+                await self._create_claims(stateful_set, ordinal, has_pod=True)
         step = plan_step(view)
         for pod in step.recreate:
-            message = (
-                f"StatefulSet {meta.namespace(pod)}/{meta.name(stateful_set)} is recreating failed Pod {meta.name(pod)}"
-            )
-            self.recorder.event(stateful_set, "Warning", "RecreatingFailedPod", message)
+            self._tell_recreated(stateful_set, pod)
         return await self._take(key, view, step, known)
+
+    def _tell_recreated(self, stateful_set: Object, pod: Object) -> None:
+        failed = phase_of(pod) == "Failed"
+        who = f"StatefulSet {meta.namespace(pod)}/{meta.name(stateful_set)}"
+        message = f"{who} is recreating {'failed' if failed else 'terminated'} Pod {meta.name(pod)}"
+        if failed:
+            self.recorder.event(stateful_set, "Warning", "RecreatingFailedPod", message)
+        else:
+            self.recorder.event(stateful_set, "Normal", "RecreatingTerminatedPod", message)
 
     async def _take(self, key: str, view: View, step: Step, known: dict[str, Object]) -> StatusError | None:
         stateful_set = view.stateful_set
@@ -103,14 +114,16 @@ class StatefulSetController(PodOwner):
         refused = await self.create_pods(key, stateful_set, bodies)
         return await self.delete_pods(key, stateful_set, step.delete) or refused
 
-    async def _create_claims(self, stateful_set: Object, ordinal: int) -> StatusError | None:
-        """Make sure the claims of an ordinal are there; one that is going has to be gone first."""
+    async def _create_claims(self, stateful_set: Object, ordinal: int, *, has_pod: bool = False) -> StatusError | None:
+        """Make sure the claims of an ordinal are there; one that is going has to be gone before a new pod is made."""
         for claim in desired_claims(stateful_set, ordinal):
             name = meta.name(claim)
             existing = self._claims.get(meta.key(claim))
             if existing is not None:
-                if meta.is_terminating(existing):
+                if meta.is_terminating(existing) and not has_pod:
                     return StatusError(503, "ServiceUnavailable", f"pvc {name} is being deleted")
+                if is_stale_claim(stateful_set, existing, ordinal) and not has_pod:
+                    return StatusError(503, "ServiceUnavailable", f"pvc {name} goes with the pod that was scaled away")
                 continue
             said = f"Claim {name} Pod {meta.name(stateful_set)}-{ordinal} in StatefulSet {meta.name(stateful_set)}"
             try:

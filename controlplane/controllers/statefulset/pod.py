@@ -112,6 +112,13 @@ def _set_reference(stateful_set: Object) -> dict[str, Any]:
     return meta.owner_reference(stateful_set, controller=True, block=True)
 
 
+def is_stale_claim(stateful_set: Object, claim: Object, ordinal: int) -> bool:
+    """The claim belongs to a former pod of this ordinal, which scaling took away: it is about to go as well."""
+    name = pod_name(stateful_set, ordinal)
+    former = any(r.get("kind") == "Pod" and r.get("name") == name for r in meta.owner_references(claim))
+    return former and _deletes(stateful_set, "whenScaled")
+
+
 def desired_claim_owners(stateful_set: Object, claim: Object, pod: Object | None, *, condemned: bool) -> list[Object]:
     """The claim's owner references under the retention policy: the set's when it goes with the set, its pod's when it
     goes with a pod that scaling takes away, and everybody else's as they are.

@@ -60,7 +60,7 @@ GOOD: dict[str, Object] = {
     "apps/v1/DaemonSet": WORKLOAD,
     "apps/v1/StatefulSet": WORKLOAD,
     "apps/v1/ControllerRevision": {"metadata": META, "data": {}, "revision": 1},
-    "batch/v1/Job": {"metadata": META, "spec": {"template": JOB_TEMPLATE}},
+    "batch/v1/Job": {"metadata": META, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {**JOB_TEMPLATE, "metadata": {"labels": {"a": "b"}}}}},
     "batch/v1/CronJob": {"metadata": META, "spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": JOB_TEMPLATE}}}},
     "v1/Service": {"metadata": META, "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}},
     "v1/Endpoints": {"metadata": META, "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]},
@@ -122,6 +122,28 @@ class Bad:
 
 C = "spec.containers.0."
 P = "spec.containers[0]."
+TWO_INDEXES = {"spec.completionMode": "Indexed", "spec.completions": 2, "spec.parallelism": 2}
+COPIED = {f"{prefix}{key}": value for prefix in ("", "batch.kubernetes.io/") for key, value in (("controller-uid", "u"), ("job-name", "x"))}  # fmt: skip
+
+
+def rule(**fields):
+    body = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [1]}, **fields}
+    return {"spec.podFailurePolicy": {"rules": [{key: value for key, value in body.items() if value is not None}]}}
+
+
+def exits(**fields):
+    return rule(onExitCodes={"operator": "In", "values": [1], **fields})
+
+
+def scope_selector(scope, operator, *values):
+    row = {"scopeName": scope, "operator": operator, "values": list(values)}
+    return {"spec.scopeSelector": {"matchExpressions": [row]}}
+
+
+def success(*rules):
+    return {**TWO_INDEXES, "spec.successPolicy": {"rules": list(rules)}}
+
+
 BAD = [
     # metadata
     Bad("no-name", "v1/Pod", {"metadata.name": ""}, "metadata.name: Required value: name or generateName is required"),
@@ -213,22 +235,59 @@ BAD = [
     Bad("spread-action", "v1/Pod", {"spec.topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "x"}]}, 'spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: "x": supported values: "DoNotSchedule", "ScheduleAnyway"'),
     # workloads
     Bad("replicas", "apps/v1/Deployment", {"spec.replicas": -1}, "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
-    Bad("selector-mismatch", "apps/v1/Deployment", {"spec.selector.matchLabels": {"a": "z"}}, 'spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`'),
-    Bad("selector-empty", "apps/v1/Deployment", {"spec.selector": {}}, "spec.selector: Invalid value: {}: empty selector is invalid for deployment"),
-    Bad("rs-selector-mismatch", "apps/v1/ReplicaSet", {"spec.selector.matchLabels": {"a": "z"}}, 'spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`'),
-    Bad("rc-selector-mismatch", "v1/ReplicationController", {"spec.selector": {"a": "z"}}, 'spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`'),
+    Bad("selector-mismatch", "apps/v1/Deployment", {"spec.selector.matchLabels": {"a": "z"}}, 'spec.template.metadata.labels: Invalid value: map[string]string{"a":"b"}: `selector` does not match template `labels`'),
+    Bad("selector-empty", "apps/v1/Deployment", {"spec.selector": {}}, "spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string(nil), MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: empty selector is invalid for deployment"),
+    Bad("rs-selector-mismatch", "apps/v1/ReplicaSet", {"spec.selector.matchLabels": {"a": "z"}}, 'spec.template.metadata.labels: Invalid value: map[string]string{"a":"b"}: `selector` does not match template `labels`'),
+    Bad("rc-selector-mismatch", "v1/ReplicationController", {"spec.selector": {"a": "z"}}, 'spec.template.metadata.labels: Invalid value: map[string]string{"a":"b"}: `selector` does not match template `labels`'),
     Bad("template-restart", "apps/v1/Deployment", {"spec.template.spec.restartPolicy": "Never"}, 'spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"'),
     Bad("template-container", "apps/v1/Deployment", {"spec.template.spec.containers.0.image": ""}, "spec.template.spec.containers[0].image: Required value"),
-    Bad("strategy-type", "apps/v1/Deployment", {"spec.strategy": {"type": "Blue"}}, 'spec.strategy.type: Unsupported value: "Blue": supported values: "Recreate", "RollingUpdate"'),
+    Bad("strategy-type", "apps/v1/Deployment", {"spec.strategy": {"type": "Blue"}}, 'spec.strategy: Unsupported value: apps.DeploymentStrategy{Type:"Blue", RollingUpdate:(*apps.RollingUpdateDeployment)(nil)}: supported values: "Recreate", "RollingUpdate"'),
     Bad("recreate-rolling", "apps/v1/Deployment", {"spec.strategy": {"type": "Recreate", "rollingUpdate": {}}}, "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"),
-    Bad("both-zero", "apps/v1/Deployment", {"spec.strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}}}, "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"),
-    Bad("percent", "apps/v1/Deployment", {"spec.strategy": {"rollingUpdate": {"maxSurge": "x%"}}}, 'spec.strategy.rollingUpdate.maxSurge: Invalid value: "x%": a valid percent string must be a numeric string followed by an ending'),
-    Bad("over-hundred", "apps/v1/Deployment", {"spec.strategy": {"rollingUpdate": {"maxUnavailable": "101%"}}}, 'spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "101%": must not be greater than 100%'),
+    Bad("both-zero", "apps/v1/Deployment", {"spec.strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}}}, 'spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:0, IntVal:0, StrVal:""}: may not be 0 when `maxSurge` is 0'),
+    Bad("percent", "apps/v1/Deployment", {"spec.strategy": {"rollingUpdate": {"maxSurge": "x%"}}}, 'spec.strategy.rollingUpdate.maxSurge: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:"x%"}: a valid percent string must be a numeric string followed by an ending'),
+    Bad("over-hundred", "apps/v1/Deployment", {"spec.strategy": {"rollingUpdate": {"maxUnavailable": "101%"}}}, 'spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:"101%"}: must not be greater than 100%'),
     Bad("progress", "apps/v1/Deployment", {"spec.minReadySeconds": 600}, "spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds"),
-    Bad("ds-surge", "apps/v1/DaemonSet", {"spec.updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"),
-    Bad("sts-policy", "apps/v1/StatefulSet", {"spec.podManagementPolicy": "x"}, 'spec.podManagementPolicy: Unsupported value: "x": supported values: "OrderedReady", "Parallel"'),
-    Bad("job-restart", "batch/v1/Job", {"spec.template.spec.restartPolicy": "Always"}, 'spec.template.spec.restartPolicy: Unsupported value: "Always": supported values: "Never", "OnFailure"'),
+    Bad("ds-surge", "apps/v1/DaemonSet", {"spec.updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, 'spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: intstr.IntOrString{Type:0, IntVal:1, StrVal:""}: may not be set when maxUnavailable is non-zero'),
+    Bad("sts-policy", "apps/v1/StatefulSet", {"spec.podManagementPolicy": "x"}, "spec.podManagementPolicy: Invalid value: \"x\": must be 'OrderedReady' or 'Parallel'"),
+    Bad("sts-strategy", "apps/v1/StatefulSet", {"spec.updateStrategy": {"type": "x"}}, 'spec.updateStrategy: Invalid value: apps.StatefulSetUpdateStrategy{Type:"x", RollingUpdate:(*apps.RollingUpdateStatefulSetStrategy)(nil)}: must be \'RollingUpdate\' or \'OnDelete\''),
+    Bad("ds-deadline", "apps/v1/DaemonSet", {"spec.template.spec.activeDeadlineSeconds": 9}, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported"),
+    Bad("deploy-deadline", "apps/v1/Deployment", {"spec.template.spec.activeDeadlineSeconds": 9}, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"),
+    Bad("pdb-percent", "policy/v1/PodDisruptionBudget", {"spec.minAvailable": "half"}, 'spec.minAvailable: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:"half"}: a valid percent string'),
+    Bad("job-restart", "batch/v1/Job", {"spec.template.spec.restartPolicy": "Always"}, 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'),
     Bad("job-indexed", "batch/v1/Job", {"spec.completionMode": "Indexed", "spec.parallelism": 2}, "spec.completions: Required value: when completion mode is Indexed"),
+    Bad("job-selector", "batch/v1/Job", {"spec.selector": {"matchLabels": {"a": "c"}}}, 'spec.template.metadata.labels: Invalid value: map[string]string{"a":"b"}: `selector` does not match template `labels`'),
+    Bad("job-copied", "batch/v1/Job", {"metadata.uid": "u", "spec.template.metadata.labels": COPIED | {"a": "b"}}, "spec.selector: Invalid value: "),
+    Bad("job-hostname", "batch/v1/Job", {"metadata.name": "a.b", **TWO_INDEXES}, 'metadata.name: Invalid value: "a.b": will not able to create pod with invalid DNS label: a.b-1'),
+    Bad("job-per-index", "batch/v1/Job", {"spec.backoffLimitPerIndex": 1}, "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"),
+    Bad("job-most", "batch/v1/Job", {**TWO_INDEXES, "spec.maxFailedIndexes": 1}, "spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified"),
+    Bad("job-more-than-all", "batch/v1/Job", {**TWO_INDEXES, "spec.backoffLimitPerIndex": 1, "spec.maxFailedIndexes": 3}, "spec.maxFailedIndexes: Invalid value: 3: must be less than or equal to completions"),
+    Bad("job-many", "batch/v1/Job", {**TWO_INDEXES, "spec.backoffLimitPerIndex": 1, "spec.completions": 100_001}, "spec.maxFailedIndexes: Required value: must be specified when completions is above 100000"),
+    Bad("job-manager", "batch/v1/Job", {"spec.managedBy": "me"}, 'spec.managedBy: Invalid value: "me": must be a domain-prefixed path (such as "acme.io/foo")'),
+    Bad("job-replacement", "batch/v1/Job", {"spec.podFailurePolicy": {"rules": []}, "spec.podReplacementPolicy": "TerminatingOrFailed"}, 'spec.podReplacementPolicy: Unsupported value: "TerminatingOrFailed": supported values: "Failed"'),
+    Bad("policy-restart", "batch/v1/Job", {"spec.podFailurePolicy": {"rules": []}, "spec.template.spec.restartPolicy": "OnFailure"}, 'spec.template.spec.restartPolicy: Invalid value: "OnFailure": only "Never" is supported'),
+    Bad("policy-action", "batch/v1/Job", rule(action="x"), 'spec.podFailurePolicy.rules[0].action: Unsupported value: "x": supported values: "Count", "FailIndex", "FailJob", "Ignore"'),
+    Bad("policy-no-action", "batch/v1/Job", rule(action=""), 'spec.podFailurePolicy.rules[0].action: Required value: valid values: ["Count" "FailIndex" "FailJob" "Ignore"]'),
+    Bad("policy-index", "batch/v1/Job", rule(action="FailIndex"), 'spec.podFailurePolicy.rules[0].action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set'),
+    Bad("policy-nothing", "batch/v1/Job", rule(onExitCodes=None), "spec.podFailurePolicy.rules[0]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required"),
+    Bad("policy-both", "batch/v1/Job", rule(onPodConditions=[{"type": "A", "status": "True"}]), "spec.podFailurePolicy.rules[0]: Invalid value: specifying both OnExitCodes and OnPodConditions is not supported"),
+    Bad("policy-status", "batch/v1/Job", rule(onExitCodes=None, onPodConditions=[{"type": "A", "status": "x"}]), 'spec.podFailurePolicy.rules[0].onPodConditions[0].status: Unsupported value: "x": supported values: "False", "True", "Unknown"'),
+    Bad("exits-zero", "batch/v1/Job", exits(values=[0]), "spec.podFailurePolicy.rules[0].onExitCodes.values[0]: Invalid value: 0: must not be 0 for the In operator"),
+    Bad("exits-none", "batch/v1/Job", exits(values=[]), "spec.podFailurePolicy.rules[0].onExitCodes.values: Invalid value: []: at least one value is required"),
+    Bad("exits-twice", "batch/v1/Job", exits(values=[1, 1]), "spec.podFailurePolicy.rules[0].onExitCodes.values[1]: Duplicate value: 1"),
+    Bad("exits-order", "batch/v1/Job", exits(values=[2, 1]), "spec.podFailurePolicy.rules[0].onExitCodes.values: Invalid value: [2,1]: must be ordered"),
+    Bad("exits-container", "batch/v1/Job", exits(containerName="z"), 'spec.podFailurePolicy.rules[0].onExitCodes.containerName: Invalid value: "z": must be one of the container or initContainer names'),
+    Bad("success-plain", "batch/v1/Job", {"spec.successPolicy": {"rules": [{"succeededCount": 1}]}}, "spec.successPolicy: Invalid value: "),
+    Bad("success-no-rules", "batch/v1/Job", success(), "spec.successPolicy.rules: Required value: at least one rules must be specified"),
+    Bad("success-empty", "batch/v1/Job", success({}), "spec.successPolicy.rules[0]: Required value: at least one of succeededCount or succeededIndexes must be specified"),
+    Bad("success-large", "batch/v1/Job", success({"succeededIndexes": "0,2"}), 'spec.successPolicy.rules[0].succeededIndexes: Invalid value: "0,2": error parsing succeededIndexes: too large index: "2"'),
+    Bad("success-order", "batch/v1/Job", success({"succeededIndexes": "1,0"}), 'spec.successPolicy.rules[0].succeededIndexes: Invalid value: "1,0": error parsing succeededIndexes: non-increasing order, previous: 1, current: 0'),
+    Bad("success-count", "batch/v1/Job", success({"succeededIndexes": "1", "succeededCount": 2}), "spec.successPolicy.rules[0].succeededCount: Invalid value: 2: must be less than or equal to 1 (the number of indexes"),
+    Bad("cron-zone", "batch/v1/CronJob", {"spec.timeZone": "Mars/Olympus"}, 'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone Mars/Olympus'),
+    Bad("cron-no-zone", "batch/v1/CronJob", {"spec.timeZone": ""}, 'spec.timeZone: Invalid value: "": timeZone must be nil or non-empty string'),
+    Bad("cron-zone-outside", "batch/v1/CronJob", {"spec.timeZone": "../etc"}, 'spec.timeZone: Invalid value: "../etc": time: invalid location name'),
+    Bad("cron-zone-in-schedule", "batch/v1/CronJob", {"spec.schedule": "TZ=Asia/Tokyo 0 0 * * *"}, 'spec.schedule: Invalid value: "TZ=Asia/Tokyo 0 0 * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead'),
+    Bad("cron-word", "batch/v1/CronJob", {"spec.schedule": "x * * * *"}, 'spec.schedule: Invalid value: "x * * * *": failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax'),
+    Bad("cron-selector", "batch/v1/CronJob", {"spec.jobTemplate.spec.selector": {"matchLabels": {}}}, "spec.jobTemplate.spec.selector: Invalid value: "),
     Bad("cron-fields", "batch/v1/CronJob", {"spec.schedule": "* * *"}, 'spec.schedule: Invalid value: "* * *": expected exactly 5 fields, found 3: [* * *]'),
     Bad("cron-range", "batch/v1/CronJob", {"spec.schedule": "60 * * * *"}, 'spec.schedule: Invalid value: "60 * * * *": end of range (60) above maximum (59): 60'),
     Bad("cron-policy", "batch/v1/CronJob", {"spec.concurrencyPolicy": "x"}, 'spec.concurrencyPolicy: Unsupported value: "x": supported values: "Allow", "Forbid", "Replace"'),
@@ -250,6 +309,9 @@ BAD = [
     Bad("svc-cluster-ip", "v1/Service", {"spec.clusterIP": "x"}, 'spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address'),
     Bad("svc-cluster-ip-family", "v1/Service", {"spec.clusterIP": "10.0.0.1", "spec.ipFamilies": ["IPv6"]}, 'spec.clusterIPs[0]: Invalid value: "10.0.0.1": expected an IPv6 value as indicated by `ipFamilies[0]`'),
     Bad("svc-etp", "v1/Service", {"spec.externalTrafficPolicy": "Local"}, 'spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services'),
+    Bad("svc-distribution", "v1/Service", {"spec.trafficDistribution": "PreferFar"}, 'spec.trafficDistribution: Unsupported value: "PreferFar": supported values: "PreferClose"'),
+    Bad("svc-distribution-empty", "v1/Service", {"spec.trafficDistribution": ""}, 'spec.trafficDistribution: Unsupported value: "": supported values: "PreferClose"'),
+    Bad("svc-topology-modes", "v1/Service", {"metadata.annotations": {"service.kubernetes.io/topology-mode": "Auto", "service.kubernetes.io/topology-aware-hints": "Disabled"}}, 'metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: "Auto": must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified'),
     Bad("svc-itp", "v1/Service", {"spec.internalTrafficPolicy": "x"}, 'spec.internalTrafficPolicy: Unsupported value: "x": supported values: "Cluster", "Local"'),
     Bad("svc-external-name", "v1/Service", {"spec": {"type": "ExternalName"}}, "spec.externalName: Required value"),
     Bad("svc-lb-headless", "v1/Service", {"spec.type": "LoadBalancer", "spec.clusterIP": "None"}, "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services"),
@@ -286,6 +348,19 @@ BAD = [
     Bad("event-namespace", "v1/Event", {"involvedObject.namespace": "other"}, 'involvedObject.namespace: Invalid value: "other": does not match event.namespace'),
     Bad("lease-duration", "coordination.k8s.io/v1/Lease", {"spec.leaseDurationSeconds": 0}, "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"),
     Bad("quota-negative", "v1/ResourceQuota", {"spec.hard": {"pods": "-1"}}, 'spec.hard[pods]: Invalid value: "-1": must be greater than or equal to 0'),
+    Bad("quota-name", "v1/ResourceQuota", {"spec.hard": {"odd": "1"}}, 'spec.hard[odd]: Invalid value: "odd": must be a standard resource for quota'),
+    Bad("quota-half-a-pod", "v1/ResourceQuota", {"spec.hard": {"pods": "500m"}}, 'spec.hard[pods]: Invalid value: "500m": must be an integer'),
+    Bad("quota-scope", "v1/ResourceQuota", {"spec.scopes": ["x"]}, "spec.scopes: Invalid value: "),
+    Bad("quota-conflict", "v1/ResourceQuota", {"spec.scopes": ["BestEffort", "NotBestEffort"]}, 'spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes'),
+    Bad("quota-scope-of-services", "v1/ResourceQuota", {"spec.hard": {"services": "1"}, "spec.scopes": ["Terminating"]}, 'spec.scopes: Invalid value: ["Terminating"]: unsupported scope applied to resource'),
+    Bad("quota-selector-operator", "v1/ResourceQuota", scope_selector("BestEffort", "In", "a"), 'spec.scopeSelector.matchExpressions.operator: Invalid value: "In": must be '),
+    Bad("quota-selector-values", "v1/ResourceQuota", scope_selector("PriorityClass", "In"), "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value"),
+    Bad("quota-selector-no-values", "v1/ResourceQuota", scope_selector("PriorityClass", "Exists", "a"), "spec.scopeSelector.matchExpressions.values: Invalid value: "),
+    Bad("limit-type", "v1/LimitRange", {"spec.limits": [{"type": "Node"}]}, 'spec.limits[0].type: Invalid value: "Node": must be a standard limit type or fully qualified'),
+    Bad("limit-claim", "v1/LimitRange", {"spec.limits": [{"type": "PersistentVolumeClaim"}]}, "spec.limits[0].limits: Required value: either minimum or maximum storage value is required"),
+    Bad("limit-request-order", "v1/LimitRange", {"spec.limits": [{"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "2"}}]}, 'spec.limits[0].defaultRequest[cpu]: Invalid value: "2": default request value 2 is greater than default limit value 1'),
+    Bad("limit-ratio", "v1/LimitRange", {"spec.limits": [{"type": "Pod", "maxLimitRequestRatio": {"cpu": "500m"}}]}, 'spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "500m": ratio 500m is less than 1'),
+    Bad("limit-wide-ratio", "v1/LimitRange", {"spec.limits": [{"type": "Pod", "min": {"cpu": "1"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "3"}}]}, 'spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "3": ratio 3 is greater than max/min = 2.000000'),
     Bad("limit-order", "v1/LimitRange", {"spec.limits": [{"type": "Pod", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}, 'spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1'),
     Bad("pvc-modes", "v1/PersistentVolumeClaim", {"spec.accessModes": []}, "spec.accessModes: Required value: at least 1 access mode is required"),
     Bad("pv-type", "v1/PersistentVolume", {"spec|hostPath": DELETE}, "spec: Required value: must specify a volume type"),
@@ -322,7 +397,7 @@ def test_missing_selector_says_both_things():
     obj = good("apps/v1/Deployment", {"spec.selector": None})
     assert refusals(validate_create(obj, resources.DEPLOYMENTS)) == [
         "spec.selector: Required value",
-        'spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`',
+        'spec.template.metadata.labels: Invalid value: map[string]string{"a":"b"}: `selector` does not match template `labels`',
     ]
 
 
@@ -369,11 +444,18 @@ UPDATES = [
     Update("ephemeral-added", "v1/Pod", {"spec.ephemeralContainers": [{**BOX, "name": "e", "imagePullPolicy": "Always", "terminationMessagePolicy": "File"}]}, subresource="ephemeralcontainers"),
     Update("ephemeral-removed", "v1/Pod", {"spec.ephemeralContainers": []}, ('spec.ephemeralContainers: Forbidden: existing ephemeral containers "e" may not be removed',), (("spec.ephemeralContainers", [{**BOX, "name": "e"}]),), "ephemeralcontainers"),
     Update("scale", "apps/v1/Deployment", {"spec.replicas": 5}),
-    Update("deployment-selector", "apps/v1/Deployment", {"spec.selector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}, ('spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Exists"}]}: field is immutable',)),
+    Update("deployment-selector", "apps/v1/Deployment", {"spec.selector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}, ('spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string(nil), MatchExpressions:[]v1.LabelSelectorRequirement{v1.LabelSelectorRequirement{Key:"a", Operator:"Exists", Values:[]string(nil)}}}: field is immutable',)),
     Update("replicaset-selector", "apps/v1/ReplicaSet", {"spec.selector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}, ("spec.selector: Invalid value: ",)),
     Update("replicaset-counts", "apps/v1/ReplicaSet", {"status": {"replicas": 1, "readyReplicas": 2}}, ("status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",), subresource="status"),
     Update("statefulset-service", "apps/v1/StatefulSet", {"spec.serviceName": "x"}, ("spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy'",)),
     Update("job-template", "batch/v1/Job", {"spec.template.spec.containers.0.image": "x"}, ("spec.template: Invalid value: ",)),
+    Update("job-completions", "batch/v1/Job", {"spec.completions": 3}, ("spec.completions: Invalid value: 3: field is immutable",)),
+    Update("job-elastic", "batch/v1/Job", {"spec.completions": 3, "spec.parallelism": 3}, before={"spec.completionMode": "Indexed", "spec.completions": 2, "spec.parallelism": 2}),
+    Update("job-not-in-tandem", "batch/v1/Job", {"spec.completions": 3}, ("spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism",), before={"spec.completionMode": "Indexed", "spec.completions": 2, "spec.parallelism": 2}),
+    Update("job-asleep", "batch/v1/Job", {"spec.template.spec.nodeSelector": {"a": "b"}, "spec.template.metadata.annotations": {"a": "b"}}, before={"spec.suspend": True}),
+    Update("job-asleep-image", "batch/v1/Job", {"spec.template.spec.containers.0.image": "x"}, ("spec.template: Invalid value: ",), before={"spec.suspend": True}),
+    Update("cron-old-zone", "batch/v1/CronJob", {"spec.suspend": True}, before={"spec.timeZone": "Gone/Away"}),
+    Update("cron-old-schedule", "batch/v1/CronJob", {"spec.suspend": True}, before={"spec.schedule": "TZ=Asia/Tokyo 0 0 * * *"}),
     Update("job-parallelism", "batch/v1/Job", {"spec.parallelism": 3}),
     Update("service-port", "v1/Service", {"spec.ports": [{"port": 81, "protocol": "TCP", "targetPort": 81}]}),
     Update("service-ip", "v1/Service", {"spec.clusterIP": "10.96.0.2", "spec.clusterIPs": ["10.96.0.2"]}, ('spec.clusterIPs[0]: Invalid value: ["10.96.0.2"]: may not change once set',), (("spec.clusterIP", "10.96.0.1"), ("spec.clusterIPs", ["10.96.0.1"]))),
@@ -386,6 +468,8 @@ UPDATES = [
     Update("namespace-status", "v1/Namespace", {"status.phase": "Terminating"}, ("status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty",), subresource="status"),
     Update("role-ref", "rbac.authorization.k8s.io/v1/RoleBinding", {"roleRef.name": "z"}, ("roleRef: Invalid value: ",)),
     Update("slice-type", "discovery.k8s.io/v1/EndpointSlice", {"addressType": "FQDN", "endpoints": []}, ('addressType: Invalid value: "FQDN": field is immutable',)),
+    Update("quota-scopes", "v1/ResourceQuota", {"spec.scopes": ["BestEffort"]}, ("spec.scopes: Invalid value: ",)),
+    Update("quota-hard", "v1/ResourceQuota", {"spec.hard": {"pods": "7"}}),
     Update("priority-value", "scheduling.k8s.io/v1/PriorityClass", {"value": 6}, ("value: Forbidden: may not be changed in an update.",)),
     Update("storage-class", "storage.k8s.io/v1/StorageClass", {"provisioner": "q"}, ("provisioner: Forbidden: updates to provisioner are forbidden.",)),
     Update("claim", "v1/PersistentVolumeClaim", {"spec.accessModes": ["ReadWriteMany"]}, ("spec: Forbidden: spec is immutable after creation except resources.requests",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -111,6 +112,24 @@ async def test_priority(client: LocalClient, name: str, value: int) -> None:
     assert (spec["priority"], spec["preemptionPolicy"]) == (value, "PreemptLowerPriority")
 
 
+@pytest.mark.parametrize("name", ["system-node-critical", "system-cluster-critical"])
+async def test_the_systems_priorities_never_go(client: LocalClient, name: str) -> None:
+    with pytest.raises(StatusError, match="this is a system priority class and cannot be deleted"):
+        await client.delete(r.PRIORITYCLASSES, name)
+    assert (await client.get(r.PRIORITYCLASSES, name))["value"] >= 2_000_000_000
+
+
+async def test_one_priority_is_everybodys(client: LocalClient) -> None:
+    first = await client.create(r.PRIORITYCLASSES, {"metadata": {"name": "d"}, "value": 7, "globalDefault": True})
+    words = "PriorityClass d is already marked as default. Only one default can exist"
+    with pytest.raises(StatusError, match=words):
+        await client.create(r.PRIORITYCLASSES, {"metadata": {"name": "e"}, "value": 8, "globalDefault": True})
+    other = await client.create(r.PRIORITYCLASSES, {"metadata": {"name": "e"}, "value": 8})
+    with pytest.raises(StatusError, match=words):
+        await client.update(r.PRIORITYCLASSES, {**other, "globalDefault": True})
+    await client.update(r.PRIORITYCLASSES, {**first, "description": "it stays the default"})
+
+
 async def test_the_global_default_priority(client: LocalClient) -> None:
     await client.create(
         r.PRIORITYCLASSES, {"metadata": {"name": "d"}, "value": 7, "globalDefault": True, "preemptionPolicy": "Never"}
@@ -167,6 +186,18 @@ async def test_limits_are_filled_in(client: LocalClient) -> None:
     assert made["resources"] == {"limits": {"cpu": "500m"}, "requests": {"cpu": "100m", "memory": "64Mi"}}
 
 
+async def test_what_was_filled_in_is_told(client: LocalClient) -> None:
+    await limit(client, default={"cpu": "500m"}, defaultRequest={"cpu": "100m", "memory": "64Mi"})
+    own = {"name": "i", "image": "i", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}}
+    made = await make_pod(client, containers=container(), initContainers=[own])
+    assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"] == (
+        "LimitRanger plugin set: cpu, memory request for container c; cpu limit for container c; "
+        "cpu limit for init container i"
+    )
+    full = {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    assert "annotations" not in (await make_pod(client, "q", containers=container(**full)))["metadata"]
+
+
 @pytest.mark.parametrize(
     ("item", "resources", "message"),
     [
@@ -185,6 +216,16 @@ async def test_limits_are_filled_in(client: LocalClient) -> None:
             {"maxLimitRequestRatio": {"cpu": "2"}},
             {"requests": {"cpu": "1"}, "limits": {"cpu": "4"}},
             "cpu max limit to request ratio per Container is 2, but provided ratio is 4.000000",
+        ),
+        (
+            {"maxLimitRequestRatio": {"memory": "2"}},
+            {"requests": {"memory": "1Mi"}},
+            "memory max limit to request ratio per Container is 2, but no limit is specified or limit is 0",
+        ),
+        (
+            {"type": "Pod", "min": {"cpu": "1"}},
+            {"requests": {"cpu": "500m"}},
+            "minimum cpu usage per Pod is 1, but request is 500m",
         ),
     ],
 )
@@ -267,6 +308,32 @@ async def test_other_things_count_too(
     assert caught.value.code == 403
 
 
+async def test_a_service_that_opens_ports_asks_for_more(client: LocalClient) -> None:
+    await quota(client, services_nodeports="0")
+    made = await client.create(
+        r.SERVICES, {"metadata": {"name": "s", "namespace": "default"}, "spec": {"ports": [{"port": 80}]}}
+    )
+    with pytest.raises(StatusError, match=r"requested: services\.nodeports=1, used: services\.nodeports=0"):
+        await client.update(r.SERVICES, {**made, "spec": {**made["spec"], "type": "NodePort"}})
+    await client.update(r.SERVICES, {**made, "spec": {**made["spec"], "ports": [{"port": 81}]}})
+
+
+async def test_a_sidecar_counts_with_what_it_stands_beside(client: LocalClient) -> None:
+    await quota(client, requests_cpu="1")
+    sidecar = {**container(requests={"cpu": "600m"})[0], "name": "s", "restartPolicy": "Always"}
+    asked = await refused(client, initContainers=[sidecar], containers=container(requests={"cpu": "600m"}))
+    assert "requested: requests.cpu=1200m, used: requests.cpu=0" in asked
+    once = {**sidecar, "restartPolicy": None}
+    await make_pod(client, initContainers=[once], containers=container(requests={"cpu": "600m"}))
+
+
+async def test_a_finished_pod_is_still_an_object(client: LocalClient) -> None:
+    await quota(client, count__pods="1")
+    await make_pod(client, "first")
+    await client.patch(r.PODS, "first", "default", {"status": {"phase": "Succeeded"}}, subresource="status")
+    assert "exceeded quota: q, requested: count/pods=1" in await refused(client)
+
+
 async def test_a_scope_narrows(client: LocalClient) -> None:
     await quota(client, "BestEffort", pods="0")
     assert "exceeded quota" in await refused(client)
@@ -294,6 +361,30 @@ async def test_parallel_services_have_different_addresses(client: LocalClient) -
     )
     assert len({service["spec"]["clusterIP"] for service in made}) == 30
     assert len({service["spec"]["ports"][0]["nodePort"] for service in made}) == 30
+
+
+# -- a Job's labels
+
+
+async def test_a_name_that_was_taken_leaves_no_label(client: LocalClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = iter(["j-a", "j-a", "j-b"])
+    monkeypatch.setattr(registry_module.meta, "generate_name", lambda *_: next(tries))
+    template = {"spec": {"restartPolicy": "Never", "containers": container()}}
+    job = {"metadata": {"generateName": "j-", "namespace": "default"}, "spec": {"template": template}}
+    made = [await client.create(r.JOBS, json.loads(json.dumps(job))) for _ in range(2)]
+    names = [found["spec"]["template"]["metadata"]["labels"]["batch.kubernetes.io/job-name"] for found in made]
+    assert names == ["j-a", "j-b"]
+
+
+async def test_a_copy_of_a_job_is_refused(client: LocalClient) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": container()}}
+    job = await client.create(
+        r.JOBS, {"metadata": {"name": "j", "namespace": "default"}, "spec": {"template": template}}
+    )
+    with pytest.raises(StatusError, match="`selector` not auto-generated") as caught:
+        await client.create(r.JOBS, {"metadata": {"name": "k", "namespace": "default"}, "spec": job["spec"]})
+    fields = [cause["field"] for cause in caught.value.details["causes"]]
+    assert "spec.template.metadata.labels[controller-uid]" in fields
 
 
 # -- the requester of a certificate

@@ -317,3 +317,37 @@ def test_who_a_writer_is(field_manager: str, user_agent: str, name: str) -> None
 )  # fmt: skip
 def test_who_is_a_component(user: str, component: bool) -> None:
     assert is_component(UserInfo(user)) is component
+
+
+MADE_BY_THE_CLUSTER = [
+    pytest.param(
+        "pods",
+        {"spec": {"containers": [{"name": "c", "image": "i"}]}},
+        ["f:serviceAccountName", "f:volumes", "f:tolerations", "f:priority"],
+        "f:restartPolicy",
+        id="pod",
+    ),
+    pytest.param(
+        "services", {"spec": {"type": "NodePort", "ports": [{"port": 80}]}}, ["f:clusterIP", "f:clusterIPs"], "f:type",
+        id="service",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("plural", "obj", "foreign", "own"), MADE_BY_THE_CLUSTER)
+async def test_what_the_cluster_adds_to_a_new_object_is_not_its_makers(
+    wire: Wire, plural: str, obj: dict[str, Any], foreign: list[str], own: str
+) -> None:
+    """Or kubectl, which takes its own client-side fields over at the first `apply --server-side`, would remove them."""
+    kind = {"pods": "Pod", "services": "Service"}[plural]
+    body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}, **obj}
+    made = await wire("POST", f"{NS}/{plural}?fieldManager=kubectl-client-side-apply", body)
+    fields = managers(made)["kubectl-client-side-apply", "Update", ""]["f:spec"]
+    assert own in fields
+    assert not set(foreign) & set(fields)
+    entry = made.json["metadata"]["managedFields"][0]
+    taken_over = {"metadata": {"managedFields": [{**entry, "manager": "kubectl", "operation": "Apply"}]}}
+    await wire("PATCH", f"{NS}/{plural}/a", taken_over, MERGE)
+    applied = await apply(wire, f"{NS}/{plural}/a", body, "kubectl")
+    assert applied.status == 200, applied.body
+    assert applied.json["spec"] == made.json["spec"]

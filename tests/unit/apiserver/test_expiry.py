@@ -51,7 +51,7 @@ async def test_what_was_there_from_the_start_comes_back(client: LocalClient, reg
     for resource, name in (
         (r.SERVICES, "kubernetes"),
         (r.ENDPOINTS, "kubernetes"),
-        (r.PRIORITYCLASSES, "system-node-critical"),
+        (r.ENDPOINTSLICES, "kubernetes"),
     ):
         namespace = "default" if resource.namespaced else ""
         await client.delete(resource, name, namespace)

@@ -112,7 +112,7 @@ def two_pods(server: LiveServer) -> str:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], r"NAME +READY +STATUS +RESTARTS +AGE\na +0/1 +Pending +0 +\d+s\nb "),
+        ([], r"NAME +READY +STATUS +RESTARTS +AGE\na +0/1 +Pending +0 +\w+\nb "),
         (["-o", "wide"], r"NOMINATED NODE +READINESS GATES\na .*<none> +<none> +<none> +<none>\n"),
         (["-o", "name"], r"^pod/a\npod/b\n$"),
         (["--no-headers"], r"^a +0/1"),

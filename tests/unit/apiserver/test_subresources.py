@@ -209,6 +209,11 @@ async def test_eviction_charges_the_budget(client: LocalClient) -> None:
     status = (await client.get(r.PODDISRUPTIONBUDGETS, "b", "default"))["status"]
     assert status["disruptionsAllowed"] == 0
     assert "p" in status["disruptedPods"]
+    assert [(c["status"], c["reason"]) for c in status["conditions"]] == [("False", "InsufficientPods")]
+    conditions = (await client.get(r.PODS, "p", "default"))["status"]["conditions"]
+    (marked,) = [condition for condition in conditions if condition["type"] == "DisruptionTarget"]
+    said = (marked["status"], marked["reason"], marked["message"])
+    assert said == ("True", "EvictionByEvictionAPI", "Eviction API: evicting")
 
 
 async def test_eviction_beyond_the_budget_is_refused(client: LocalClient) -> None:
@@ -235,8 +240,22 @@ async def test_two_budgets_are_one_too_many(client: LocalClient) -> None:
     await running(client)
     await budget(client, 1)
     await budget(client, 1, "b2")
-    with pytest.raises(StatusError, match="more than one PodDisruptionBudget"):
+    with pytest.raises(StatusError, match=r"^This pod has more than one PodDisruptionBudget") as caught:
         await client.create(r.PODS, EVICTION, subresource="eviction", name="p")
+    assert caught.value.code == 500
+
+
+async def test_a_budget_that_cannot_be_counted_says_so(client: LocalClient) -> None:
+    await running(client)
+    await budget(client, 0)
+    conditions = [{"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed", "message": "no scale"}]
+    body = {"status": {"conditions": [{**conditions[0], "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}
+    await client.patch(r.PODDISRUPTIONBUDGETS, "b", "default", body, subresource="status")
+    with pytest.raises(StatusError) as caught:
+        await client.create(r.PODS, EVICTION, subresource="eviction", name="p")
+    assert caught.value.details is not None
+    text = "The disruption budget b does not allow evicting pods currently because it failed sync: no scale"
+    assert caught.value.details["causes"][0]["message"] == text
 
 
 # -- finalize

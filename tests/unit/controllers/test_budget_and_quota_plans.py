@@ -11,7 +11,12 @@ from workload_objects import NOW, owner, pod
 
 from podnet.controlplane.api.resources import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PODS, SERVICES
 from podnet.controlplane.api.timestamps import format_time
-from podnet.controlplane.controllers.disruption.plan import desired_status, recheck_after_s
+from podnet.controlplane.controllers.disruption.plan import (
+    counts_controllers,
+    desired_status,
+    failed_status,
+    recheck_after_s,
+)
 from podnet.controlplane.controllers.resourcequota import plan as quotas
 
 
@@ -33,6 +38,13 @@ BUDGETS = [
     pytest.param({"maxUnavailable": 0}, pods(5), 5, (5, 5, 0), id="none may go"),
     pytest.param({"maxUnavailable": 9}, pods(5), 5, (5, 0, 5), id="all may go"),
     pytest.param({"minAvailable": 0}, [], 0, (0, 0, 0), id="no pods, nothing to disturb"),
+    pytest.param(
+        {"minAvailable": 1},
+        [*pods(2), pod("done", ready=False, phase="Succeeded")],
+        5,
+        (3, 1, 1),
+        id="who has ended is expected but never healthy",
+    ),
 ]
 
 
@@ -50,6 +62,24 @@ def test_an_allowed_eviction_is_remembered_until_it_shows() -> None:
     assert status["disruptedPods"] == {"p0": format_time(NOW - 60)}
     assert (status["currentHealthy"], status["disruptionsAllowed"]) == (2, 0)
     assert recheck_after_s(status, NOW) == 60.0
+
+
+def test_what_cannot_be_counted_allows_nothing_and_keeps_the_counts() -> None:
+    before = {"currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2, "disruptionsAllowed": 1}
+    status = failed_status(budget({**before, "observedGeneration": 1}, maxUnavailable=1), "no scale", NOW)
+    assert {**before, "disruptionsAllowed": 0}.items() <= status.items()
+    (condition,) = status["conditions"]
+    assert (condition["status"], condition["reason"], condition["message"]) == ("False", "SyncFailed", "no scale")
+    assert failed_status(budget(maxUnavailable=1), "no scale", NOW)["expectedPods"] == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "counts"),
+    [({"minAvailable": 1}, False), ({"minAvailable": "1%"}, True), ({"maxUnavailable": 1}, True), ({}, False)],
+    ids=str,
+)
+def test_only_shares_need_the_controllers(spec: dict[str, Any], counts: bool) -> None:
+    assert counts_controllers(budget(**spec)) is counts
 
 
 @given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 10))
@@ -128,6 +158,7 @@ def test_measured_resource() -> None:
     assert quotas.measured_resource("requests.storage") == PERSISTENTVOLUMECLAIMS
     assert quotas.measured_resource("persistentvolumeclaims") == PERSISTENTVOLUMECLAIMS
     assert quotas.measured_resource("count/unknown.example.com") is None
+    assert {quotas.measured_resource(key) for key in ("hugepages-2Mi", "requests.example.com/gpu", "cpu")} == {PODS}
 
 
 def test_the_same_amount_in_other_words_is_no_change() -> None:

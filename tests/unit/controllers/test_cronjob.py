@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from workload_objects import owner
 
 from podnet.controlplane.api.timestamps import format_time, parse_time
-from podnet.controlplane.controllers.cronjob.plan import excess_jobs, latest_due, plan_cron_job
+from podnet.controlplane.controllers.cronjob.plan import BY_HAND, excess_jobs, latest_due, plan_cron_job
 from podnet.controlplane.controllers.cronjob.schedule import Schedule, ScheduleError, parse_schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -174,6 +174,18 @@ POLICIES = [
 def test_concurrency(policy: str, starts: bool, stops: int) -> None:
     due = plan(cron_job(concurrencyPolicy=policy), [run("tick-1")], CREATED + 31)
     assert (due.start is not None, len(due.stop)) == (starts, stops)
+
+
+def test_a_job_made_by_hand_is_nobodys_turn() -> None:
+    by_hand = run("by-hand")
+    by_hand["metadata"]["annotations"] = {BY_HAND: "manual"}
+    for policy in ("Forbid", "Replace"):
+        due = plan(cron_job(concurrencyPolicy=policy), [by_hand], CREATED + 31)
+        assert (due.start is not None, due.stop, due.status.get("active")) == (True, [], None)
+        assert due.events == [
+            ("Warning", "UnexpectedJob", "Saw a job that the controller did not create or forgot: by-hand")
+        ]
+    assert excess_jobs(cron_job(failedJobsHistoryLimit=0), [{**by_hand, **run("x", "Failed")}]) != []
 
 
 def test_suspended_means_no_start() -> None:

@@ -176,3 +176,12 @@ def test_a_rollout_ends_and_never_exceeds_its_bounds(nodes: int, bounds: tuple[A
         ):
             return
     raise AssertionError("the rollout does not end")
+
+
+def test_a_surging_node_is_updated_when_its_old_pod_is_gone() -> None:
+    """`kubectl rollout status` compares these counts: a new pod beside an old one does not finish a rollout."""
+    old, new = daemon("a", "n0", "old"), daemon("b", "n0", "new", ready=False, creationTimestamp="2021-01-01T00:00:00Z")
+    status = desired_status(view([new, old], 1, maxSurge=1, maxUnavailable=0))
+    assert (status.get("updatedNumberScheduled", 0), status["numberAvailable"]) == (0, 1)
+    status = desired_status(view([new], 1, maxSurge=1, maxUnavailable=0))
+    assert (status["updatedNumberScheduled"], status.get("numberAvailable", 0)) == (1, 0)

@@ -14,7 +14,7 @@ from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.controllers.job.indexes import format_indexes, parse_indexes
 from podnet.controlplane.controllers.job.outcome import has_ended
 from podnet.controlplane.controllers.job.plan import NewPod, plan_job
-from podnet.controlplane.controllers.job.pod import INDEX, INDEX_FAILURES, TRACKING, desired_pod, judge
+from podnet.controlplane.controllers.job.pod import INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, desired_pod, judge
 
 
 def job(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -131,6 +131,26 @@ def test_an_ignored_failure_does_not_count() -> None:
     assert plan.status["uncountedTerminatedPods"] == {}
     assert plan.release == [moved]
     assert plan.create == [NewPod()]
+
+
+def test_an_ignored_failure_delays_the_next_try() -> None:
+    failed = [tracked(ended(f"f{n}", "Failed", code=5, at=format_time(NOW))) for n in range(2)]
+    body = job(podFailurePolicy=exits("Ignore", "In", 5))
+    assert (plan_job(body, failed[:1], NOW).create, plan_job(body, failed[:1], NOW).recheck_s) == ([], 10.0)
+    assert plan_job(body, failed, NOW).recheck_s == 20.0
+    assert plan_job(body, failed, NOW + 20).create == [NewPod()]
+
+
+def test_an_index_carries_ignored_failures_on_apart() -> None:
+    body = job(podFailurePolicy=exits("Ignore", "In", 5), **{**PER_INDEX, "completions": 1})
+    failed = tracked(ended("f", "Failed", code=5, at=format_time(NOW)), 0)
+    failed["metadata"]["annotations"][INDEX_IGNORED] = "1"
+    plan = plan_job(body, [failed], NOW)
+    assert (plan.create, plan.recheck_s, plan.release) == ([], 20.0, [])
+    (new,) = plan_job(body, [failed], NOW + 20).create
+    assert new == NewPod(0, failures=0, ignored=2)
+    annotations = desired_pod(body, new.index, new.failures, new.ignored)["metadata"]["annotations"]
+    assert (annotations[INDEX_FAILURES], annotations[INDEX_IGNORED]) == ("0", "2")
 
 
 def test_the_next_try_waits_longer_each_time() -> None:

@@ -294,3 +294,26 @@ async def test_events_tell_the_story(plane: Any) -> None:
     assert found["Deployment", "ScalingReplicaSet"] == f"Scaled up replica set {replica_set} from 0 to 1"
     assert found["ReplicaSet", "SuccessfulCreate"] == f"Created pod: {name}"
     assert found["Pod", "Scheduled"] == f"Successfully assigned default/{name} to {pod['spec']['nodeName']}"
+
+
+async def test_a_replica_set_that_is_refused_is_told_in_condition_and_event(plane: Any) -> None:
+    from podnet.controlplane.api.resources import EVENTS, RESOURCEQUOTAS
+
+    await booted(plane)
+    hard = {"count/replicasets.apps": "0"}
+    quota = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}, "status": {"hard": hard}}
+    await plane.client.create(RESOURCEQUOTAS, quota)
+
+    async def counted() -> Any:
+        return ((await plane.client.get(RESOURCEQUOTAS, "q", "default")).get("status") or {}).get("hard")
+
+    await plane.until(counted)
+    await plane.client.create(DEPLOYMENTS, deployment(replicas=1))
+
+    async def told() -> Any:
+        events = (await plane.client.list(EVENTS, "default")).items
+        return next((event["message"] for event in events if event["reason"] == "ReplicaSetCreateError"), None)
+
+    message = await plane.until(told)
+    assert message.startswith('Failed to create new replica set "')
+    assert "exceeded quota: q" in message

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from podnet.controlplane.api import meta
-from podnet.controlplane.api.resources import EVENTS, NODES, PODS, SERVICEACCOUNTS
+from podnet.controlplane.api.resources import EVENTS, NAMESPACES, NODES, PODS, SERVICEACCOUNTS
 
 
 async def booted(plane: Any, nodes: int = 1, **status: Any) -> None:
@@ -153,3 +153,34 @@ async def test_an_important_pod_takes_the_place_of_another(plane: Any) -> None:
     await plane.client.patch(PODS, name, "default", {"metadata": {"finalizers": None}})
     await plane.client.delete(PODS, name, "default", grace_period_s=0)
     assert await placed(plane, "vip") == "node-0"
+
+
+async def test_a_gated_pod_says_so_and_goes_when_its_gates_are_gone(plane: Any) -> None:
+    await booted(plane)
+    await create(plane, "gated", schedulingGates=[{"name": "example.com/wait"}])
+    condition = meta.get_condition(await plane.client.get(PODS, "gated", "default"), "PodScheduled")
+    assert condition is not None
+    assert (condition["status"], condition["reason"]) == ("False", "SchedulingGated")
+    assert condition["message"] == "Scheduling is blocked due to non-empty scheduling gates"
+    await plane.client.patch(PODS, "gated", "default", {"spec": {"schedulingGates": None}})
+    assert await placed(plane, "gated") == "node-0"
+
+
+async def test_labels_that_change_wake_those_who_look_at_them(plane: Any) -> None:
+    """A namespace that is selected now, and a neighbour that is none any more."""
+    await booted(plane)
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "loud"}}}
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    await plane.client.patch(NODES, "node-0", "", {"metadata": {"labels": {"kubernetes.io/hostname": "node-0"}}})
+    await create(plane, "loud")
+    assert await placed(plane, "loud") == "node-0"
+    await plane.client.patch(PODS, "loud", "default", {"metadata": {"labels": {"app": "loud"}}})
+    selects = {**term, "namespaceSelector": {"matchLabels": {"team": "x"}}}
+    await create(plane, "friend", affinity={"podAffinity": {required: [selects]}})
+    await create(plane, "shy", affinity={"podAntiAffinity": {required: [term]}})
+    await refused(plane, "friend", "didn't match pod affinity rules")
+    await refused(plane, "shy", "didn't match pod anti-affinity rules")
+    await plane.client.patch(NAMESPACES, "default", "", {"metadata": {"labels": {"team": "x"}}})
+    assert await placed(plane, "friend") == "node-0"
+    await plane.client.patch(PODS, "loud", "default", {"metadata": {"labels": {"app": "calm"}}})
+    assert await placed(plane, "shy") == "node-0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -474,3 +475,44 @@ async def test_a_replication_controller_keeps_its_number(plane: Any) -> None:
     await status_is(plane, REPLICATIONCONTROLLERS, "old", replicas=2, readyReplicas=2)
     await plane.client.patch(REPLICATIONCONTROLLERS, "old", "default", {"spec": {"replicas": 0}})
     await status_is(plane, REPLICATIONCONTROLLERS, "old", replicas=0)
+
+
+async def test_a_budget_over_daemons_says_that_it_cannot_count(plane: Any) -> None:
+    await booted(plane)
+    selector = {"matchLabels": {"app": "agent"}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"selector": selector}}
+    for name, spec in (("share", {"maxUnavailable": 1}), ("number", {"minAvailable": 1})):
+        body = {**budget, "metadata": {"name": name, "namespace": "default"}}
+        await plane.client.create(PODDISRUPTIONBUDGETS, {**body, "spec": {"selector": selector, **spec}})
+    await plane.client.create(DAEMONSETS, workload("DaemonSet", "agent"))
+    await status_is(plane, PODDISRUPTIONBUDGETS, "number", expectedPods=2, currentHealthy=2, disruptionsAllowed=1)
+
+    async def told() -> Any:
+        conditions = (await live(plane, PODDISRUPTIONBUDGETS, "share")).get("status", {}).get("conditions") or [{}]
+        return conditions[0].get("reason") == "SyncFailed" and conditions[0]["message"]
+
+    assert await plane.until(told) == "daemonsets.apps does not implement the scale subresource"
+
+
+async def test_a_claim_that_went_is_made_again_for_the_pod_that_waits(plane: Any) -> None:
+    await booted(plane)
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim = {"metadata": {"name": "data"}, "spec": spec}
+    await plane.client.create(STATEFULSETS, workload("StatefulSet", "db", replicas=1, volumeClaimTemplates=[claim]))
+
+    async def waiting() -> Any:
+        return [pod for pod in await pods(plane, "db") if pod["metadata"]["name"] == "db-0"]
+
+    await plane.until(waiting)
+    first = await live(plane, PERSISTENTVOLUMECLAIMS, "data-db-0")
+    await plane.client.delete(PERSISTENTVOLUMECLAIMS, "data-db-0", "default")
+    with contextlib.suppress(StatusError):  # it may be gone already
+        free = {"metadata": {"finalizers": None}}
+        await plane.client.patch(PERSISTENTVOLUMECLAIMS, "data-db-0", "default", free)
+
+    async def fresh() -> Any:
+        await plane.client.patch(PODS, "db-0", "default", {"metadata": {"annotations": {"seen": "again"}}})
+        found = (await plane.client.list(PERSISTENTVOLUMECLAIMS, "default")).items
+        return [one for one in found if one["metadata"]["uid"] != first["metadata"]["uid"]]
+
+    await plane.until(fresh)

@@ -15,6 +15,7 @@ from podnet.controlplane.controllers.statefulset.pod import (
     desired_claim_owners,
     desired_claims,
     desired_pod,
+    is_stale_claim,
     ordinal_of,
 )
 
@@ -141,6 +142,10 @@ def test_claim_retention(deleted: str, scaled: str, condemned: bool, kinds: list
         stateful_set, {"metadata": {"ownerReferences": owners}}, member(0), condemned=condemned
     )
     assert again == owners
+    # No new pod may be given a claim that goes with its former one.
+    claimed = {"metadata": {"ownerReferences": owners}}
+    assert is_stale_claim(stateful_set, claimed, 0) is (kinds == ["Pod"])
+    assert not is_stale_claim(stateful_set, claimed, 1)
     foreign = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}
     kept = desired_claim_owners(stateful_set, {"metadata": {"ownerReferences": [foreign]}}, member(0), condemned=False)
     assert foreign in kept
