@@ -215,5 +215,6 @@ def last_log_line(path: Path) -> str:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    telling = (line.strip(" |+-") for line in reversed(lines))
+    panics = [line for line in lines[-200:] if line.startswith("panic: ")]  # a Go program's: its stack comes after it
+    telling = (line.strip(" |+-") for line in reversed(panics or lines))
     return next((line[:300] for line in telling if line), "")

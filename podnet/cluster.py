@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Literal, NoReturn, cast
 
 from podnet import __version__
@@ -67,6 +68,7 @@ class ClusterConfig:
     lock_fd: int
     began: float
     cgroups: ClusterCgroups = field(default_factory=ClusterCgroups)
+    on_abandoned: Callable[[], None] | None = None  # what forgets the cluster when whoever boots it was killed
 
     @property
     def api_port(self) -> int:
@@ -78,18 +80,19 @@ def run_cluster(config: ClusterConfig) -> NoReturn:
     """PID 1: boot, then supervise until a stop. Never returns; a boot that fails is told on the control socket."""
     _redirect_output(config.paths)
     supervisor = Supervisor(config.control_socket, keep_fds=frozenset({config.lock_fd, config.api_socket.fileno()}))
-    cluster = Cluster(config, supervisor)
+    supervisor.on_abandoned = config.on_abandoned
     try:
-        cluster.boot()
+        Cluster(config, supervisor).boot()
     except Exception as err:
         with contextlib.suppress(OSError):  # the log may be what is full
             os.write(2, traceback.format_exc().encode(errors="replace"))
-        supervisor.report({"done": True, "error": str(err) or type(err).__name__})
+        supervisor.report({"done": True, "error": _reason(err)})
     supervisor.run()
 
 
 # How often a component may die while booting before `up` gives up: a few seconds of back-off.
 CRASH_LOOP = 6
+FOLLOWED_WITHIN_S = 30.0  # `up` follows its boot within milliseconds, unless it was killed before it could
 
 
 class BootError(Exception):
@@ -149,7 +152,7 @@ class Cluster:
         gc.freeze()  # forked children share these pages; a collector that touched them would copy them all
         for spec in specs:
             self.supervisor.add(spec)
-        self.supervisor.every_second.append(self._give_up_on_crash_loop)
+        self.supervisor.every_second += [self._give_up_on_crash_loop, self._give_up_unfollowed]
         self._start_boot_check()
 
     def _start_underlay(self) -> None:
@@ -254,6 +257,10 @@ class Cluster:
             self.supervisor.report(event)
         return bool(chunk)
 
+    def _give_up_unfollowed(self) -> None:
+        if time.monotonic() - self.config.began > FOLLOWED_WITHIN_S:
+            self.supervisor.give_up_unfollowed()
+
     def _give_up_on_crash_loop(self) -> None:
         """A component that dies again and again will not be there at the deadline either: say so now."""
         if not self._boot_over and any(c.restarts >= CRASH_LOOP for c in self.supervisor.components.values()):
@@ -263,7 +270,7 @@ class Cluster:
     def _who_keeps_dying(self) -> str:
         """Components that were restarted, with their last words: usually the reason for everything else."""
         texts = [
-            f"\n  {key} was restarted {c.restarts} times ({c.last_exit}): {last_log_line(c.spec.log)}"
+            f"\n  {key} was restarted {c.restarts} times ({c.last_exit}): {last_log_line(c.spec.log) or _why_silent(c.spec.log)}"
             for key, c in self.supervisor.components.items()
             if c.restarts
         ]
@@ -453,6 +460,21 @@ class Cluster:
 def role_labels(node: NodeSpec) -> dict[str, str]:
     """The label from which kubectl reads a node's role, as kubeadm sets it."""
     return {"node-role.kubernetes.io/control-plane": ""} if node.role == "control-plane" else {}
+
+
+def _reason(error: Exception) -> str:
+    """One line for the user: of a system call what failed on which file, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _why_silent(log: Path) -> str:
+    """What kept a component from saying in its log why it died, as far as that can be known."""
+    with contextlib.suppress(OSError):
+        if os.statvfs(log.parent).f_bavail < 4:
+            return f"it could not say why: no space left at {log.parent}"
+    return "without a word in its log"
 
 
 def _redirect_output(paths: ClusterPaths) -> None:

@@ -2,6 +2,9 @@
 
 $XDG_STATE_HOME/podnet/<name>/   (default ~/.local/state)   what a cluster keeps; `lock` is held while it runs
 $XDG_RUNTIME_DIR/podnet/<name>/  (default /tmp/podnet-<uid>) control.sock and room.json of a running cluster
+
+room.json is in both: a login's end or a cleaner of /tmp takes the second directory away, and whoever tidies up by hand the
+first; a cluster that runs must be found, and stopped, without either.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pathlib import Path
 from podnet import room
 from podnet.topology.cgroups import remove_recorded
 
+_KEPT_OF_A_FAILURE = "logs"
+_NOT_YET_A_CLUSTER = frozenset({"logs", "lock", "cgroups.json", "room.json"})
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -58,27 +63,45 @@ class ClusterDirectories:
 
     def record(self) -> RoomRecord | None:
         """What was written down by the last `up`, None when there is nothing legible."""
-        try:
-            return RoomRecord(**json.loads(self.record_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+        found = [record for file in self._record_files if (record := _read_record(file)) is not None]
+        return next((record for record in found if record.running), found[0] if found else None)
 
     def write_record(self, record: RoomRecord) -> None:
         """Write it down."""
-        self.record_file.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        for file in self._record_files:
+            if file == self.record_file or self.state.is_dir():
+                file.write_text(json.dumps(asdict(record)), encoding="utf-8")
+
+    @property
+    def _record_files(self) -> tuple[Path, Path]:
+        return self.record_file, self.state / self.record_file.name
+
+    @property
+    def is_new(self) -> bool:
+        """Has there never been a cluster of this name? One that failed at its first boot left at most its logs."""
+        try:
+            return {entry.name for entry in self.state.iterdir()} <= _NOT_YET_A_CLUSTER
+        except FileNotFoundError:
+            return True
 
     def try_lock(self) -> int | None:
         """Take the cluster's name: a descriptor that holds it, or None while another process does. The room's
         processes inherit it, and the kernel lets go of it with the last of them.
         """
-        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return fd
+        while True:
+            self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                fd = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # whoever had it has just removed the directory
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            if _is_file_of(fd, self.state / "lock"):
+                return fd
+            os.close(fd)  # it was removed between the two: what it locks is no name of anybody's
 
     @property
     def cgroups_file(self) -> Path:
@@ -89,10 +112,52 @@ class ClusterDirectories:
         """Forget the runtime files and control groups of a room that is gone."""
         remove_recorded(self.cgroups_file)
         shutil.rmtree(self.runtime, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.state / self.record_file.name).unlink()
 
     def remove_state(self) -> None:
         """Forget what the cluster kept."""
         remove_tree(self.state)
+
+    def remove_state_but_logs(self) -> None:
+        """Forget a cluster that never was, but not why."""
+        remove_tree_but(self.state, _KEPT_OF_A_FAILURE)
+
+
+def _read_record(file: Path) -> RoomRecord | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return RoomRecord(int(found["pid"]), int(found["start_time"]), int(found["api_port"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_file_of(fd: int, path: Path) -> bool:
+    """Is this descriptor still the file of that name?"""
+    try:
+        named = path.stat()
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(fd), named)
+
+
+def remove_tree_but(root: Path, kept: str) -> None:
+    """Remove all that is in a directory but one entry; also the directory, where there is no such entry."""
+    try:
+        entries = list(root.iterdir())
+    except OSError:
+        return
+    if root / kept not in entries:
+        remove_tree(root)
+        return
+    for entry in entries:
+        if entry.name == kept:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            remove_tree(entry)
+        else:
+            with contextlib.suppress(OSError):
+                entry.unlink()
 
 
 def remove_tree(root: Path) -> None:

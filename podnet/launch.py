@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import re
 import shutil
@@ -19,9 +20,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from podnet import room, wire
-from podnet.directories import ClusterDirectories, RoomRecord, cluster_directories, known_clusters
+from podnet.directories import ClusterDirectories, RoomRecord, cluster_directories, known_clusters, remove_tree
 from podnet.interrupts import HeldInterrupts
-from podnet.topology.cgroups import ClusterCgroups, group_name, make_cluster_cgroups, remove_recorded, write_record
+from podnet.topology.cgroups import (
+    ClusterCgroups,
+    group_name,
+    make_cluster_cgroups,
+    remove_groups,
+    remove_recorded,
+    write_record,
+)
 from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec
 
@@ -57,15 +65,10 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
     began = time.monotonic()
     directories = cluster_directories(spec.name)
     check_programs()
-    is_new = not directories.state.exists()
-    lock = directories.try_lock()
-    if lock is None:
-        record = directories.record()
-        where = f" (pid {record.pid})" if record else ""
-        raise ClusterError(
-            f"cluster {spec.name!r} is running already{where}",
-            f"podnet down --cluster {spec.name}, or choose another name with --cluster",
-        )
+    _refuse_second(directories)
+    importlib.import_module("podnet.cluster")  # half a second; now, while there is nothing that a SIGKILL could leave
+    is_new = directories.is_new
+    lock = _take_name(directories)
     with HeldInterrupts() as interrupts:
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, lock)
@@ -73,15 +76,16 @@ def up(spec: ClusterSpec, on_progress: Progress, *, api_port: int = 0) -> Runnin
             stack.callback(undo.run)
             api_socket = stack.enter_context(_listen_api(api_port, directories))
             control = stack.enter_context(wire.listen(directories.control_socket))
-            record = _start(spec, directories, api_socket, control, lock, began, interrupts)
+            record = _start(spec, directories, api_socket, control, lock, began, interrupts, is_new=is_new)
             undo.wanted = False
         try:
             interrupts.release()
             seconds = _wait_ready(directories, on_progress, began)
-        except BaseException:
+        except BaseException as error:
             room.kill_room(record.pid, record.start_time)
             _wait_gone(record)
-            directories.remove_runtime()
+            undo.wanted = True
+            undo.run(keep_logs=isinstance(error, ClusterError))
             raise
     return RunningCluster(spec.name, ClusterPaths(directories.state).kubeconfig, record.api_port, seconds)
 
@@ -94,12 +98,41 @@ class _Undo:
     is_new: bool
     wanted: bool = True
 
-    def run(self) -> None:
-        """Undo, unless the room stands."""
+    def run(self, *, keep_logs: bool = False) -> None:
+        """Undo, unless the room stands. `keep_logs`: they say why it fell."""
         if self.wanted:
             self.directories.remove_runtime()
-            if self.is_new:
+            if self.is_new and keep_logs:
+                self.directories.remove_state_but_logs()
+            elif self.is_new:
                 self.directories.remove_state()
+
+
+def _take_name(directories: ClusterDirectories) -> int:
+    """The lock on a cluster's name. Raises ClusterError while the cluster runs, also when its lock file was deleted."""
+    lock = directories.try_lock()
+    try:
+        _refuse_second(directories)
+    except ClusterError:
+        if lock is not None:
+            os.close(lock)
+        raise
+    if lock is None:
+        raise _running_already(directories, ", or just starting or ending")
+    return lock
+
+
+def _refuse_second(directories: ClusterDirectories) -> None:
+    record = directories.record()
+    if record is not None and record.running:
+        raise _running_already(directories, f" (pid {record.pid})")
+
+
+def _running_already(directories: ClusterDirectories, where: str) -> ClusterError:
+    return ClusterError(
+        f"cluster {directories.name!r} is running already{where}",
+        f"podnet down -c {directories.name}, or choose another name with -c NAME",
+    )
 
 
 PROGRAMS = {"mnexec": "mininet", "ip": "iproute2", "nft": "nftables"}
@@ -122,11 +155,22 @@ def _start(
     lock: int,
     began: float,
     interrupts: HeldInterrupts,
+    *,
+    is_new: bool,
 ) -> RoomRecord:
     from podnet.cluster import ClusterConfig, run_cluster  # late: everything is imported here, once, and then shared
 
     paths = ClusterPaths(directories.state)
-    config = ClusterConfig(spec, paths, api_socket, control, lock, began)
+    runtime = os.open(directories.runtime.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def forget() -> None:
+        # In the room: its own /run and /sys hide where the two lie on the host, so by what was opened before.
+        remove_groups(group.in_room().path for group in config.cgroups.directories)
+        remove_tree(Path(f"/proc/self/fd/{runtime}", directories.name))
+        if is_new:
+            directories.remove_state()
+
+    config = ClusterConfig(spec, paths, api_socket, control, lock, began, on_abandoned=forget)
 
     def supervise() -> NoReturn:
         interrupts.restore()
@@ -143,6 +187,8 @@ def _start(
     except BaseException:
         directories.remove_runtime()
         raise
+    finally:
+        os.close(runtime)
     record = RoomRecord(pid, room.process_start_time(pid), int(api_socket.getsockname()[1]))
     try:
         directories.write_record(record)
@@ -215,9 +261,20 @@ def connect(directories: ClusterDirectories) -> socket.socket:
     try:
         return wire.connect(directories.control_socket)
     except OSError as err:
-        running = ", ".join(d.name for d in known_clusters() if (record := d.record()) and record.running)
-        hint = f"running: {running}" if running else f"podnet up -c {directories.name}"
-        raise ClusterError(f"cluster {directories.name!r} is not running", hint) from err
+        raise not_running(directories) from err
+
+
+def not_running(directories: ClusterDirectories) -> ClusterError:
+    """Why nobody answers, and which words help."""
+    name = directories.name
+    record = directories.record()
+    if record is not None and record.running:  # the directory of its socket was removed, or it is ending
+        return ClusterError(
+            f"cluster {name!r} does not listen at {directories.control_socket}", f"podnet down -c {name}"
+        )
+    running = [f"-c {d.name}" for d in known_clusters() if (its := d.record()) and its.running]
+    others = f"; or choose one that runs: {', '.join(running)}" if running else ""
+    return ClusterError(f"cluster {name!r} is not running", f"podnet up -c {name}{others}")
 
 
 def ask(directories: ClusterDirectories, request: dict[str, Any]) -> dict[str, Any]:

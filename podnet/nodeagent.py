@@ -63,6 +63,7 @@ async def _run(config: NodeAgentConfig, zygote: Zygote) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     install_cni(paths)
     cni = CNIRuntime(paths.cni_conf_dir, [paths.cni_bin_dir, *CNI_BIN_DIRS], paths.cni_state_dir / "results")
+    zygote.watch()
     runtime = PodRuntime(paths, zygote, cni, config.cgroups)
     client = RestClient(config.kubelet.endpoint)
     stop = asyncio.Event()

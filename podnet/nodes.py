@@ -12,6 +12,7 @@ its own has the same nodes.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from podnet.controlplane import pki
 from podnet.topology.spec import ClusterSpec, SpecError, load_cluster_spec
-from podnet.topology.spec.types import NodeSpec
+from podnet.topology.spec.types import NodeSpec, Problem
 
 if TYPE_CHECKING:
     from podnet.cluster import Cluster
@@ -47,10 +48,16 @@ def spec_with_node(spec: ClusterSpec, wanted: Mapping[str, Any]) -> tuple[Cluste
     try:
         changed = load_cluster_spec(_yaml(document), "")
     except SpecError as error:
-        raise NodeChangeError("; ".join(problem.message for problem in error.problems)) from error
+        raise NodeChangeError("; ".join(_problem_of_node(problem) for problem in error.problems)) from error
     added = changed.node(name)
     assert added is not None, "it has just been put there"
     return changed, added
+
+
+def _problem_of_node(problem: Problem) -> str:
+    """What is wrong, with the field below the node where there is one: `taints[0].effect: must be …`."""
+    found = re.match(r"spec\.nodes\[\d+\]\.(?!name$)(.+)", problem.path)
+    return f"{found[1]}: {problem.message}" if found else problem.message
 
 
 def spec_without_node(spec: ClusterSpec, name: str) -> ClusterSpec:
@@ -163,7 +170,7 @@ class Nodes:
         if node == cluster.control_plane_node:
             raise NodeChangeError(
                 f"cannot {verb} {name}: the API server, the scheduler and the controllers live there, and nowhere else; "
-                f"to kill one of them: podnet exec node/{name} -- pkill kube-scheduler"
+                f"to kill one of them: podnet exec -c {cluster.spec.name} node/{name} -- pkill kube-scheduler"
             )
         return node
 

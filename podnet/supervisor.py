@@ -32,6 +32,7 @@ from podnet.components import (
 )
 
 Answer = dict[str, Any]
+_END_S = 2.0
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class Supervisor:
     handlers: dict[str, Callable[[dict[str, Any]], Answer | Work]] = field(default_factory=dict)
     keep_fds: frozenset[int] = frozenset()
     on_stop: list[Callable[[], None]] = field(default_factory=list)
+    on_abandoned: Callable[[], None] | None = None
     every_second: list[Callable[[], object]] = field(default_factory=list)
     components: dict[str, Component] = field(default_factory=dict)
     progress: list[dict[str, Any]] = field(default_factory=list)
@@ -70,6 +72,8 @@ class Supervisor:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _conversations: dict[int, Conversation] = field(default_factory=dict)
     _stopping: bool = False
+    _abandoned: bool = False
+    _followed: bool = False
     _next_tick: float = 0.0
     _stop_waiters: list[socket.socket] = field(default_factory=list)
 
@@ -238,7 +242,7 @@ class Supervisor:
             self._stop_waiters.append(conversation.sock)
             return
         if verb == "progress":
-            conversation.wants_progress = True
+            conversation.wants_progress = self._followed = True
             self._remember(conversation)
             for event in self.progress:
                 self._tell(conversation, event)
@@ -341,7 +345,12 @@ class Supervisor:
     def _stop_if_abandoned(self, conversation: Conversation) -> None:
         """Whoever boots the cluster was killed before it was up: it could not end the room, and nobody wants it."""
         if conversation.wants_progress and not any(event.get("done") for event in self.progress):
-            self._stopping = True
+            self._stopping = self._abandoned = True
+
+    def give_up_unfollowed(self) -> None:
+        """Whoever boots the cluster was killed before it could even ask how it goes."""
+        if not self._followed and not self._conversations:
+            self._stopping = self._abandoned = True
 
     def report(self, event: dict[str, Any]) -> None:
         """Tell whoever waits for the boot how it goes; kept for those who come later."""
@@ -353,6 +362,9 @@ class Supervisor:
 
     def _stop(self) -> NoReturn:
         """Stop components rank by rank, then everything else; PID 1 leaves last and the kernel sweeps up."""
+        if self._abandoned and self.on_abandoned is not None:
+            self._forget_all(self.on_abandoned)
+            os._exit(0)
         for group in stop_order(list(self.components.values())):
             self._stop_group(group)
         for hook in self.on_stop:
@@ -362,6 +374,21 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 wire.send(sock, {"done": True})
         os._exit(0)
+
+    def _forget_all(self, forget: Callable[[], None]) -> None:
+        """Nobody is left outside who could tidy up after this room: PID 1 does, once nothing else of it lives."""
+        if os.getpid() == 1:  # of a PID namespace: what it may signal is the room, and no more
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+            deadline = time.monotonic() + _END_S
+            with contextlib.suppress(ChildProcessError):
+                while time.monotonic() < deadline:
+                    if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                        self._selector.select(0.01)
+        try:
+            forget()
+        except Exception:
+            traceback.print_exc()
 
     def _stop_group(self, group: list[Component]) -> None:
         running = [c for c in group if c.pid]

@@ -456,7 +456,8 @@ class Underlay:
         pair = frozenset((a, b))
         off = sorted(pair & self._off.keys())
         if off:
-            raise UnderlayError(f"{off[0]} is switched off: its cable leads nowhere (podnet node restart {off[0]})")
+            back = f"podnet node restart -c {self.spec.name} {off[0]}"
+            raise UnderlayError(f"{off[0]} is switched off: its cable leads nowhere ({back})")
         if pair not in self._ends:
             known = ", ".join(f"{link.a}-{link.b}" for link in self.spec.links)
             raise UnderlayError(f"there is no link between {a!r} and {b!r} (links: {known})")

@@ -197,7 +197,12 @@ def run_capture(
         return 1
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: capture.stop())
+    with contextlib.suppress(OSError):  # what an earlier capture left; not before, and a pipe has none
+        os.ftruncate(1, 0)
     print(f"capturing at {', '.join(point.name for point in points)}", file=sys.stderr, flush=True)
-    capture.run()
+    try:
+        capture.run()
+    except BrokenPipeError:  # `-w - | tcpdump -r - -c 1`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the rest would be tried once more at the end
     print(f"{capture.written} packets captured", file=sys.stderr, flush=True)
     return 0

@@ -27,7 +27,8 @@ def compile_filter(expression: str, snaplen: int = 262144) -> bytes:
     result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     if result.returncode:
         reason = result.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise FilterError(f"filter {expression!r}: {reason[0].removeprefix('tcpdump: ')}")
+        shown = expression if len(expression) <= 80 else f"{expression[:77]}..."
+        raise FilterError(f"filter {shown!r}: {reason[0].removeprefix('tcpdump: ')}")
     return parse_program(result.stdout)
 
 

@@ -69,6 +69,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except UnicodeEncodeError as err:  # a word of the command line that is no text in any locale
+        fail(f"{err.object!r} is not UTF-8 text", code=2)
     except OSError as err:  # a full disk, a directory that is not ours: the user's to mend, so no traceback
         where = f"{err.filename}: " if err.filename else ""
         fail(f"{where}{err.strerror or err}")

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from podnet import launch
-from podnet.cli.options import DEFAULT_CLUSTER, Cluster
+from podnet.cli.options import DEFAULT_CLUSTER, Cluster, cluster_option
 from podnet.cli.output import fail, stdout
 from podnet.directories import cluster_directories
 from podnet.etcd import EtcdError, EtcdMember, etcdctl_environment, read_members
@@ -64,11 +64,12 @@ def restore(file: Annotated[Path, typer.Argument(help="A snapshot.")], cluster: 
     try:
         restore_members(members, file.absolute())
     except EtcdError as error:
-        fail(f"the snapshot was not restored: {error}")
+        again = f"podnet etcd snapshot -c {cluster} FILE"
+        fail(f"{file} was not restored: {error}", f"give it a file that was written by: {again}")
     finally:
         os.close(lock)
     names = ", ".join(member.name for member in members)
-    stdout.print(f"restored {escape(str(file))} to {names}; start it again with the same cluster.yaml: podnet up")
+    stdout.print(f"restored {escape(str(file))} to {names}; begin there: podnet up{cluster_option(cluster)}")
 
 
 def _etcdctl(cluster: str, node: str, words: list[str], asked: tuple[EtcdMember, ...] = ()) -> int:

@@ -15,7 +15,7 @@ import typer
 
 from podnet import launch
 from podnet.cli.conntrack import tracked
-from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Output
+from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Output, cluster_option
 from podnet.cli.output import Format, fail, print_json, stdout
 from podnet.client_session import admin_client
 from podnet.collect import collect
@@ -66,7 +66,11 @@ def explain(
     directories = cluster_directories(cluster)
     if kind == "pod":
         if node:
-            fail("--node is for Services: a pod is explained for every node", f"podnet explain {target}", code=2)
+            fail(
+                "--node is for Services: a pod is explained for every node",
+                f"podnet explain{cluster_option(cluster)} {target}",
+                code=2,
+            )
         _explain_pod(directories, namespace, name, output)
         return
     _explain_service(directories, namespace, name, node, output)

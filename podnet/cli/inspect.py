@@ -60,13 +60,21 @@ def capture(
         "count": count,
         "seconds": seconds,
     }
-    if str(write) != "-":
-        try:
-            target = os.open(write, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        except OSError as err:
-            fail(f"{write}: {err.strerror}")
-        os.dup2(target, 1)
-    sys.exit(run_in_room(cluster_directories(cluster), request, want_tty=False))
+    directories = cluster_directories(cluster)
+    if str(write) == "-":
+        sys.exit(run_in_room(directories, request, want_tty=False))
+    launch.ask(directories, {"verb": "links"})  # a cluster that is not there empties no file
+    made = not write.exists()
+    try:
+        target = os.open(write, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as err:
+        fail(f"{write}: {err.strerror}")
+    os.dup2(target, 1)
+    try:
+        sys.exit(run_in_room(directories, request, want_tty=False))
+    finally:
+        if made and os.fstat(target).st_size == 0:  # it was refused: a point that is not there, a filter that is none
+            write.unlink(missing_ok=True)
 
 
 def link(
@@ -127,7 +135,10 @@ def parse_rate(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)(?:bit)?(?:/s)?", text.strip().lower())
     if not found:
         fail(f"{text!r} is no rate", "write 10Mbit, 1Gbit or 0", code=2)
-    return int(float(found[1]) * _UNITS[found[2]])
+    number = float(found[1]) * _UNITS[found[2]]
+    if 0 < number < 1:
+        fail(f"{text!r} is less than one bit a second", "write 10Mbit, 1Gbit or 0", code=2)
+    return int(number)
 
 
 def points(cluster: Cluster = DEFAULT_CLUSTER, output: Output = Format.TEXT) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from podnet.cli.options import Output
 from podnet.cli.output import Format, print_json, print_table, stdout
+from podnet.directories import cluster_directories
 from podnet.lab.checks import exit_code, run_checks
 from podnet.lab.lesson import Lesson, result_rows, show_boot, show_result
 from podnet.lab.session import LabSession
@@ -50,6 +51,12 @@ def run(
         from podnet.lab.tour import main
 
         sys.exit(main(lesson, ["--name", f"{folder.cluster}-demo"]))
+    record = cluster_directories(folder.cluster).record()
+    if record is not None and record.running:
+        again = f"podnet down -c {folder.cluster} --purge, then podnet lab run {folder.number}, to begin anew"
+        raise ClusterError(
+            f"lab {folder.number} is running already", f"podnet lab check {folder.number} to go on with it; {again}"
+        )
     stdout.print(f"[bold]{escape(lesson.title)}[/]  {escape(lesson.summary)}\n")
     session = LabSession(lesson.cluster_spec(folder.cluster), keep=True, on_progress=show_boot)
     with session:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from podnet import launch
-from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Output
+from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Output, cluster_option
 from podnet.cli.output import Format, fail, print_json, print_table, stderr, stdout
 from podnet.client_session import admin_client
 from podnet.controlplane.api.errors import StatusError
@@ -86,9 +86,9 @@ def crash(name: Name, cluster: Cluster = DEFAULT_CLUSTER, output: Output = Forma
     answer = _ask(cluster, {"action": "crash", "name": name})
     _show(answer, began, output, f"{name} is down: {answer['killed']} processes died")
     if output is Format.TEXT:
-        stdout.print(
-            f"[dim]next:[/] podnet kubectl get nodes,pods -A -o wide -w    [dim]back:[/] podnet node restart {name}"
-        )
+        where = cluster_option(cluster)
+        watch = f"podnet kubectl{where} get nodes,pods -A -o wide -w"
+        stdout.print(f"[dim]next:[/] {watch}    [dim]back:[/] podnet node restart{where} {name}")
 
 
 def restart(
@@ -186,7 +186,7 @@ def _wait_ready(cluster: str, name: str, since: float, output: Format) -> None:
     deadline = time.monotonic() + READY_S
 
     async def run() -> str:
-        said, next_word = "", time.monotonic() + 1.0
+        said, next_word, next_look = "", time.monotonic() + 1.0, time.monotonic() + 1.0
         async with admin_client(directories) as client:
             while True:
                 try:
@@ -196,6 +196,10 @@ def _wait_ready(cluster: str, name: str, since: float, output: Format) -> None:
                     reason = f"it has not registered: {error.message}"
                 if not reason or time.monotonic() > deadline:
                     return reason
+                if time.monotonic() > next_look:
+                    next_look = time.monotonic() + 1.0
+                    if gone := _why_never(directories, name):
+                        return gone
                 if output is Format.TEXT and time.monotonic() > next_word and reason != said:
                     stdout.print(f"  [dim]waiting for {name}: {reason}[/]")
                     said, next_word = reason, time.monotonic() + 1.0
@@ -203,7 +207,16 @@ def _wait_ready(cluster: str, name: str, since: float, output: Format) -> None:
 
     reason = asyncio.run(run())
     if reason:
-        fail(f"{name} is not Ready after {READY_S:.0f} s: {reason}", f"podnet status -c {cluster} names its log")
+        waited = READY_S - max(0.0, deadline - time.monotonic())
+        fail(f"{name} is not Ready after {waited:.0f} s: {reason}", f"podnet status -c {cluster} names its log")
+
+
+def _why_never(directories: ClusterDirectories, name: str) -> str:
+    """What makes waiting vain: somebody else has crashed or removed the node meanwhile."""
+    machine = next((m for m in launch.ask(directories, {"verb": "status"})["nodes"] if m["name"] == name), None)
+    if machine is None:
+        return "it was removed meanwhile"
+    return "it was crashed meanwhile" if machine["state"] == "crashed" else ""
 
 
 def _not_ready_reason(node: Object, since: float) -> str:

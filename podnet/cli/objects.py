@@ -49,6 +49,13 @@ def apply(
     asyncio.run(run())
 
 
+def _refuse_paths(*names: str) -> None:
+    """A name becomes a part of a URL's path; what would be more than one part is no name (as kubectl says it)."""
+    for name in names:
+        if name in ("", ".", "..") or any(sign in name for sign in "/%"):
+            fail(f"invalid resource name {name!r}: may not be empty, '.' or '..', nor contain '/' or '%'", code=2)
+
+
 def get(
     kind: Annotated[str, typer.Argument(help="pods, deploy, nodes, …")],
     names: Annotated[list[str] | None, typer.Argument(help="Names; none for all.")] = None,
@@ -63,6 +70,7 @@ def get(
     from podnet.client_session import admin_client
 
     resource = objects.find_resource(kind)
+    _refuse_paths(namespace, *(names or ()))
     where = "" if every or not resource.namespaced else namespace
 
     async def run() -> None:
@@ -107,6 +115,7 @@ def delete(
     from podnet.client_session import admin_client
 
     resource = objects.find_resource(kind)
+    _refuse_paths(namespace, *names)
 
     async def run() -> None:
         async with admin_client(cluster_directories(cluster)) as client:
@@ -131,6 +140,8 @@ def logs(
 
     from podnet.client_session import admin_endpoint
 
+    pod = pod.removeprefix("pod/")
+    _refuse_paths(namespace, pod)
     query = {"container": container} if container else {}
     if follow:
         query["follow"] = "true"
@@ -143,7 +154,7 @@ def logs(
         endpoint = admin_endpoint(cluster_directories(cluster))
         context = ssl.create_default_context(cafile=str(endpoint.ca_file))
         context.load_cert_chain(str(endpoint.cert_file), str(endpoint.key_file))
-        url = f"{endpoint.server}/api/v1/namespaces/{namespace}/pods/{pod.removeprefix('pod/')}/log"
+        url = f"{endpoint.server}/api/v1/namespaces/{namespace}/pods/{pod}/log"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,

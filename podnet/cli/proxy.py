@@ -12,6 +12,7 @@ from podnet.cli.options import DEFAULT_CLUSTER, Cluster, Output
 from podnet.cli.output import Format, fail, print_json, stdout
 from podnet.directories import ClusterDirectories, cluster_directories
 from podnet.topology.paths import ClusterPaths
+from podnet.topology.spec.types import PROXY_MODES
 
 SWITCH_S = 60.0
 app = typer.Typer(no_args_is_help=True, help="The kube-proxy of the nodes.")
@@ -35,6 +36,8 @@ def mode(
 ) -> None:
     """Show the mode of kube-proxy, or switch every node to another; connections and pods live on."""
     directories = cluster_directories(cluster)
+    if wanted and wanted not in PROXY_MODES:
+        fail(f"unknown proxy mode {wanted!r}: use one of {', '.join(PROXY_MODES)}", code=2)
     began = time.monotonic()
     answer = launch.ask(directories, {"verb": "proxy-mode", "mode": wanted})
     nodes = [str(node) for node in answer["nodes"]]

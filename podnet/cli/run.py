@@ -93,7 +93,7 @@ def kubectl(context: typer.Context) -> None:
         cluster, words = words[1], words[2:]
     path = ClusterPaths(cluster_directories(cluster).state).kubeconfig
     if not path.exists():
-        fail(f"cluster {cluster!r} has no kubeconfig yet", f"podnet up --cluster {cluster}")
+        fail(f"cluster {cluster!r} has no kubeconfig yet", f"podnet up -c {cluster}")
     try:
         program = find_kubectl()
     except KubectlMissingError as err:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import select
@@ -51,6 +52,12 @@ class CaptureResult:
 
     path: Path
     sightings: list[Sighting] = field(default_factory=list)
+
+
+def require_scapy() -> None:
+    """Raise ClusterError where captures cannot be decoded: before anything is booted or captured for nothing."""
+    if importlib.util.find_spec("scapy") is None:
+        raise ClusterError("scapy is not installed, which decodes captures", "make setup, or pip install scapy")
 
 
 class LabSession:
@@ -167,6 +174,7 @@ class LabSession:
     @contextlib.contextmanager
     def capture(self, *points: str, capture_filter: str = "", path: Path | None = None) -> Iterator[CaptureResult]:
         """Capture while the block runs; the result is decoded at its end."""
+        require_scapy()
         with contextlib.ExitStack() as stack:
             if path is None:
                 directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="podnet-"))

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from podnet.lab.checks import CheckResult, exit_code, run_checks
 from podnet.lab.lesson import Lesson, console, result_rows, show_boot, show_result
-from podnet.lab.session import LabSession, to_json
+from podnet.lab.session import LabSession, require_scapy, to_json
 from podnet.launch import ClusterError
 
 
@@ -38,6 +38,7 @@ def main(lesson: type[Lesson], argv: list[str] | None = None) -> int:
         console.print("[yellow]kubectl is not on PATH:[/] podnet's small client applies the manifests instead.")
         console.print("  get it: https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/", style="dim")
     try:
+        require_scapy()
         with session:
             return run_lesson(lesson(session, pcap=options.write), options)
     except ClusterError as err:

@@ -14,6 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from podnet.collect import collect
+from podnet.directories import ClusterDirectories
+from podnet.launch import ClusterError
+
+sys.path.insert(0, str(Path(__file__).parent))  # workload_room, for the tests beside it
+
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY_UID = 65534
 COUNTER = iter(range(10_000))
@@ -80,8 +86,24 @@ class Booted:
     def kubectl_json(self, *words):
         return json.loads(self.kubectl(*words, "-o", "json").stdout)
 
-    def exec(self, target, *argv, check=True, **kwargs):
+    def exec_cli(self, target, *argv, check=True, **kwargs):
+        """By the command line, as a user would."""
         return self.podnet("exec", "-c", self.name, target, "--", *argv, check=check, **kwargs)
+
+    def exec(self, target, *argv, check=True, **kwargs):
+        """The same through the control socket, which saves half a second of Python's start where that is ours to open
+        and the program starts."""
+        if kwargs or self.uid != os.geteuid():
+            return self.exec_cli(target, *argv, check=check, **kwargs)
+        directories = ClusterDirectories(self.name, self.state, self.home / "run" / "podnet" / self.name)
+        try:
+            result = collect(directories, target, *argv, timeout_s=180)
+        except ClusterError:
+            return self.exec_cli(target, *argv, check=check)
+        assert not check or result.exit_code == 0, (
+            f"{target} {argv}: {result.exit_code}\n{result.stdout}{result.stderr}"
+        )
+        return subprocess.CompletedProcess(argv, result.exit_code, result.stdout, result.stderr)
 
     def apply(self, manifest: str, check=True):
         return self.kubectl("apply", "-f", "-", input=manifest, check=check)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,12 +149,12 @@ def test_wrong_use_is_one_clear_line(cluster, words, code):
 
 
 def test_exec_passes_streams_and_exit_codes(cluster):
-    assert cluster.exec("node/worker-1", "hostname").stdout == "worker-1\n"
-    assert cluster.exec("host/client", "hostname").stdout == "client\n"
-    assert cluster.exec("node/worker-1", "sh", "-c", "exit 9", check=False).returncode == 9
-    assert cluster.exec("node/worker-1", "cat", input="in and out").stdout == "in and out"
-    assert cluster.exec("node/worker-1", "no-such-program", check=False).returncode == 127
-    assert cluster.exec("node/worker-1", "sh", "-c", "kill -9 $$", check=False).returncode == 137
+    assert cluster.exec_cli("node/worker-1", "hostname").stdout == "worker-1\n"
+    assert cluster.exec_cli("host/client", "hostname").stdout == "client\n"
+    assert cluster.exec_cli("node/worker-1", "sh", "-c", "exit 9", check=False).returncode == 9
+    assert cluster.exec_cli("node/worker-1", "cat", input="in and out").stdout == "in and out"
+    assert cluster.exec_cli("node/worker-1", "no-such-program", check=False).returncode == 127
+    assert cluster.exec_cli("node/worker-1", "sh", "-c", "kill -9 $$", check=False).returncode == 137
 
 
 def test_ping_and_curl_by_name(cluster, namespace):
@@ -226,3 +229,78 @@ def test_nothing_of_the_host_changes(boot_cluster):
     assert host_state() == before
     cluster.down()
     assert host_state() == before
+
+
+def traces(cluster, name: str) -> list[Path]:
+    """What is there of a cluster in the two directories."""
+    return [
+        path for path in (cluster.home / "state/podnet" / name, cluster.home / "run/podnet" / name) if path.exists()
+    ]
+
+
+def test_an_up_that_is_killed_leaves_nothing(cluster):
+    words = [sys.executable, "-m", "podnet", "up", "-c", "killed", "--nodes", "0"]
+    env = {**cluster.env, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout.readline().startswith("Booting cluster killed")
+        assert len(traces(cluster, "killed")) == 2
+        up.kill()
+    cluster.wait(lambda: not traces(cluster, "killed"), "its room has ended and tidied up", 60)
+    assert not list(Path("/sys/fs/cgroup").glob("*/podnet-killed-*"))
+    assert "killed" not in cluster.podnet("ls").stdout
+
+
+def test_a_first_up_that_fails_leaves_its_logs_and_says_where(cluster, tmp_path):
+    file = tmp_path / "cluster.yaml"
+    file.write_text("apiVersion: podnet.dev/v1alpha1\nkind: Cluster\nspec:\n  store: {driver: etcd}\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("mnexec", "ip", "nft", "grep"):  # everything but etcd (grep: Mininet counts cores with it)
+        (programs / name).symlink_to(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"))
+    words = [sys.executable, "-m", "podnet", "up", "-c", "failed", "-f", str(file)]
+    env = {**cluster.env, "PATH": str(programs)}
+    up = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert up.returncode == 1
+    assert up.stderr.startswith("podnet: the cluster did not come up: etcd is not installed")
+    logs = cluster.home / "state/podnet/failed/logs"
+    assert f"logs are in {logs}" in up.stderr
+    assert traces(cluster, "failed") == [logs.parent]
+    assert [entry.name for entry in logs.parent.iterdir()] == ["logs"]
+    rows = json.loads(cluster.podnet("ls", "-o", "json").stdout)
+    assert [row["state"] for row in rows if row["name"] == "failed"] == ["failed"]
+    assert cluster.podnet("down", "--purge", "-c", "failed").stdout == "cluster failed is forgotten\n"
+    assert not traces(cluster, "failed")
+
+
+def test_a_reader_that_leaves_and_a_runtime_directory_that_is_swept_away(cluster):
+    shell = f"{sys.executable} -m podnet up -c swept --nodes 1 | head -1"
+    up = subprocess.run(["sh", "-c", shell], env=cluster.env, capture_output=True, text=True, timeout=120, check=False)
+    assert (up.stdout, up.stderr) == ("Booting cluster swept: 2 nodes on 1 switch(es)\n", "")
+    try:
+        crashed = cluster.podnet("node", "crash", "-c", "swept", "worker-1").stdout
+        assert "podnet node restart -c swept worker-1" in crashed
+        refused = cluster.podnet("exec", "-c", "swept", "node/worker-1", "--", "true", check=False)
+        assert refused.stderr == "podnet: node/worker-1 is switched off (podnet node restart -c swept worker-1)\n"
+        shutil.rmtree(cluster.home / "run/podnet/swept")
+        again = cluster.podnet("up", "-c", "swept", check=False)
+        assert again.stderr.startswith("podnet: cluster 'swept' is running already (pid ")
+        assert "podnet down -c swept" in cluster.podnet("status", "-c", "swept", check=False).stderr
+    finally:
+        down = cluster.podnet("down", "--purge", "-c", "swept", check=False)
+    assert down.stdout.startswith("cluster swept is down")
+    assert not traces(cluster, "swept")
+
+
+def test_a_zygote_that_is_killed_is_no_zombie(cluster):
+    count = "cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(podnet-zygote) {}'"
+    cluster.exec_cli("node/worker-1", "pkill", "-9", "-x", "podnet-zygote")
+    for state in "SZ":
+        cluster.wait(
+            lambda state=state: (
+                cluster.exec_cli("node/worker-1", "sh", "-c", count.format(state), check=False).stdout == "0\n"
+            ),
+            f"none in state {state}",
+        )
+    cluster.kubectl("run", "after-zygote", "--image=busybox", "--restart=Never", "--", "true")
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/after-zygote", "--timeout=60s")
+    cluster.kubectl("delete", "pod", "after-zygote", "--now")

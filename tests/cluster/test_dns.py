@@ -169,15 +169,41 @@ def test_a_service_with_an_address(world, client):
 
 
 def test_dnspython_agrees(world, client):
+    """Every kind of record by another library: addresses, SRV, PTR, and what is not there."""
+    headless = full(world, "dns-test-service")
     program = (
         "import dns.resolver as r; x = r.Resolver();"
         f"print(*x.resolve('test-service-2', search=True), *x.resolve({full(world, 'test-service-2')!r}, tcp=True));"
+        f"print(*x.resolve({headless!r}));"
+        f"print(*x.resolve('_http._tcp.' + {headless!r}, 'SRV'));"
+        f"print(*x.resolve_address({world.address('test-service-2')!r}));"
+        f"print(*x.resolve('kubernetes.default', search=True));"
         f"x.resolve({full(world, 'nothing-here')!r})"
     )
     done = world.run(client, "python3", "-c", program, check=False)
-    ip = world.address("test-service-2")
-    assert done.stdout.split() == [ip, ip], done.stderr
+    ip, pod_ip = world.address("test-service-2"), world.pod_ip("server")
+    assert done.stdout.splitlines() == [
+        f"{ip} {ip}",
+        pod_ip,
+        f"0 100 80 {pod_ip.replace('.', '-')}.{headless}",
+        full(world, "test-service-2"),
+        "10.96.0.1",
+    ], done.stderr
     assert "NXDOMAIN" in done.stderr
+
+
+def test_getent_agrees(world, client):
+    """The C library's resolver, by the search list and by the whole name; and what is not there."""
+    ip = world.address("test-service-2")
+    for name, found in (
+        ("test-service-2", ip),
+        (f"test-service-2.{world.namespace}.svc", ip),
+        (full(world, "test-service-2"), ip),
+        ("dns-test-service", world.pod_ip("server")),
+    ):
+        assert world.run(client, "getent", "ahostsv4", name).stdout.split()[:1] == [found], name
+    missing = world.run(client, "getent", "hosts", "nothing-here", check=False)
+    assert (missing.returncode, missing.stdout) == (2, "")
 
 
 def test_what_does_not_exist(world, client):

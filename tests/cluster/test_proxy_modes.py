@@ -112,7 +112,7 @@ def test_switching_modes_keeps_connections_and_leaves_no_old_rule(arena, start_i
 
 def test_a_mode_that_does_not_exist_is_refused(arena):
     said = arena.podnet("proxy", "mode", "ipvs", "-c", arena.name, check=False)
-    assert (said.returncode, "unknown proxy mode 'ipvs'" in said.stderr) == (1, True)
+    assert (said.returncode, "unknown proxy mode 'ipvs'" in said.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("mode", ["nftables", "iptables"])

@@ -289,3 +289,80 @@ def test_a_hundred_services_see_their_endpoint_quickly(room):
 
     room.wait(all_there, "a hundred endpoints")
     assert time.monotonic() - started < 20
+
+
+# -- every verb of every resource around Services, as HTTP
+
+PORT_80 = [{"name": "http", "port": 80, "protocol": "TCP"}]
+BACKEND = {"service": {"name": "x", "port": {"number": 80}}}
+
+# Group and version, plural name, has a namespace, kind, name, the rest of the object.
+RESOURCES = {
+    "services": ("v1", True, "Service", "verbs", {"spec": {"ports": PORT_80}}),
+    "endpoints": (
+        "v1",
+        True,
+        "Endpoints",
+        "verbs",
+        {"subsets": [{"addresses": [{"ip": "192.0.2.9"}], "ports": PORT_80}]},
+    ),
+    "endpointslices": (
+        "discovery.k8s.io/v1",
+        True,
+        "EndpointSlice",
+        "verbs",
+        {"addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.9"]}], "ports": PORT_80},
+    ),
+    "ingresses": ("networking.k8s.io/v1", True, "Ingress", "verbs", {"spec": {"defaultBackend": BACKEND}}),
+    "ingressclasses": ("networking.k8s.io/v1", False, "IngressClass", "verbs", {"spec": {"controller": "a.test/b"}}),
+    "servicecidrs": (
+        "networking.k8s.io/v1beta1",
+        False,
+        "ServiceCIDR",
+        "verbs",
+        {"spec": {"cidrs": ["10.200.0.0/24"]}},
+    ),
+    "ipaddresses": (
+        "networking.k8s.io/v1beta1",
+        False,
+        "IPAddress",
+        "192.0.2.77",
+        {"spec": {"parentRef": {"group": "", "resource": "services", "namespace": "default", "name": "nobody"}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("plural", RESOURCES)
+def test_every_verb(room, plural):
+    version, is_namespaced, kind, name, rest = RESOURCES[plural]
+    base = f"/{'api' if version == 'v1' else 'apis'}/{version}"
+    collection = f"{base}/namespaces/{room.namespace}/{plural}" if is_namespaced else f"{base}/{plural}"
+    chosen = f"labelSelector=of%3D{room.namespace}"
+
+    def get(url: str) -> dict:
+        return json.loads(room.kubectl("get", "--raw", url).stdout)
+
+    before = get(collection)["metadata"]["resourceVersion"]
+    body = {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": {"of": room.namespace}}, **rest}
+    made = json.loads(room.kubectl("create", "--raw", collection, "-f", "-", input=json.dumps(body)).stdout)
+    assert made["metadata"]["uid"]
+    assert [item["metadata"]["name"] for item in get(f"{collection}?{chosen}")["items"]] == [name]
+    everywhere = get(f"{base}/{plural}?{chosen}")["items"]
+    assert [item["metadata"]["uid"] for item in everywhere] == [made["metadata"]["uid"]]
+    room.patch(plural, name, {"metadata": {"annotations": {"patched": "yes"}}})
+    found = get(f"{collection}/{name}")
+    assert found["metadata"]["annotations"]["patched"] == "yes"
+    # Without a version, since controllers write to it meanwhile: a range is marked ready.
+    found["metadata"]["annotations"]["updated"] = "yes"
+    del found["metadata"]["resourceVersion"], found["metadata"]["uid"]
+    room.kubectl("replace", "-f", "-", input=json.dumps(found))
+    assert set(get(f"{collection}/{name}")["metadata"]["annotations"]) >= {"patched", "updated"}
+    room.kubectl("delete", "--raw", f"{collection}?{chosen}")
+    room.wait(lambda: get(f"{collection}?{chosen}")["items"] == [], "the collection is gone")
+    told = room.kubectl("get", "--raw", f"{collection}?watch=1&{chosen}&resourceVersion={before}&timeoutSeconds=1")
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {event["object"]["metadata"]["name"] for event in events} == {name}
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "ADDED"
+    assert kinds[-1] == "DELETED"
+    assert kinds.count("MODIFIED") >= 2

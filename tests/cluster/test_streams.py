@@ -325,9 +325,10 @@ def test_from_client_side_to_server_side_apply_and_back(kubectl):
     after = managers(kubectl)
     assert ("kubectl", "Apply", "") in after
     assert ("kubectl-client-side-apply", "Update", "") not in after
-    kubectl("apply", "--server-side", "-f", "-", input=deployment(image="busybox"))
-    assert "unchanged" in kubectl("apply", "-f", "-", input=deployment(image="busybox")).stdout
-    assert kubectl("diff", "--server-side", "-f", "-", input=deployment(image="busybox"), check=False).returncode == 0
+    kubectl("apply", "--server-side", "-f", "-", input=deployment(image="nginx"))
+    assert "unchanged" in kubectl("apply", "-f", "-", input=deployment(image="nginx")).stdout
+    kubectl("rollout", "status", "deploy/d", "--timeout=60s")  # a status that moves would be a difference
+    assert kubectl("diff", "--server-side", "-f", "-", input=deployment(image="nginx"), check=False).returncode == 0
     assert kubectl("diff", "--server-side", "-f", "-", input=deployment(), check=False).returncode == 1
 
 

@@ -70,6 +70,12 @@ def _yaml_problem(error: yaml.YAMLError) -> Problem:
     return Problem("", mark.line + 1 if mark else 0, f"not YAML: {words}")
 
 
+def _said(node: yaml.Node) -> str:
+    """A key that is none, in words."""
+    kinds: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+    return kinds.get(type(node)) or repr(node.value)
+
+
 class _Walk:
     """One pass over the composed nodes."""
 
@@ -109,7 +115,7 @@ class _Walk:
             line = key_node.start_mark.line + 1
             key = self._loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                self.problems.append(Problem(path, line, f"a field's name must be a string, not {key_node.value!r}"))
+                self.problems.append(Problem(path, line, f"a field's name must be a string, not {_said(key_node)}"))
                 continue
             below = f"{path}.{key}" if path else key
             if key in found:

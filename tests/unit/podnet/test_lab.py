@@ -115,3 +115,13 @@ def test_examples_in_docstrings_are_true(module):
     result = doctest.testmod(module)
     assert result.attempted
     assert not result.failed
+
+
+def test_without_scapy_a_lab_says_so_before_it_boots(monkeypatch):
+    from podnet.lab.session import require_scapy
+    from podnet.launch import ClusterError
+
+    require_scapy()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ClusterError, match="scapy is not installed"):
+        require_scapy()

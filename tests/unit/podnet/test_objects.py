@@ -181,11 +181,11 @@ def test_bench_rows(row, within, ratio):
 
 
 def test_a_group_that_fails_gives_a_row_with_the_reason(monkeypatch):
-    def broken():
+    def broken(_settings):
         raise RuntimeError("no iperf3")
 
     monkeypatch.setitem(GROUPS, "broken", broken)
-    monkeypatch.setitem(GROUPS, "good", lambda: [Row("good", "n", 1.0, "")])
+    monkeypatch.setitem(GROUPS, "good", lambda _settings: [Row("good", "n", 1.0, "")])
     broken_row, good_row = run_groups(["broken", "good"])
     assert broken_row.error == "RuntimeError: no iperf3"
     assert good_row.value == 1.0
