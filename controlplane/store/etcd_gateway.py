@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import io
-import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,6 +35,9 @@ CONNECT_S = 0.5
 """How long until a member that does not even answer SYN is passed over: they are one switch away."""
 PATIENCE_S = 10.0
 PAUSE_S = 0.1
+SILENCE_S = 2.0
+"""After how long a silent stream's member is asked whether it is still there."""
+ALIVE_PATH = "/v3/maintenance/status"
 STREAM_LINE_MAX = 64 << 20
 UNAVAILABLE_CODES = frozenset({2, 4, 14})  # UNKNOWN (a proxy's own), DEADLINE_EXCEEDED, UNAVAILABLE
 
@@ -84,6 +87,8 @@ class EtcdGateway:
         self._attempt_s = attempt_s
         self._patience_s = patience_s
         self._at = 0
+        self._asking: dict[str, asyncio.Lock] = {}
+        self._answered: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
         self.closed = False
 
@@ -112,18 +117,21 @@ class EtcdGateway:
         # A member cut off from the others would keep a watch open and silent; asked so, it ends it instead.
         headers = {"Grpc-Metadata-hasleader": "true"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        member = self._urls[self._at]
         try:
-            async with self._open().post(
-                self._url(path), data=orjson.dumps(body), headers=headers, timeout=timeout
-            ) as response:
-                await _check(response)
-                _notice_silence(response)
-                async with aclosing(_lines(response)) as lines:
-                    async for line in lines:
-                        message = orjson.loads(line)
-                        if "error" in message:
-                            raise _refusal(message["error"])
-                        yield message["result"]
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(self._attempt_s):
+                    request = self._open().post(
+                        member + path, data=orjson.dumps(body), headers=headers, timeout=timeout
+                    )
+                    response = await stack.enter_async_context(request)
+                    await _check(response)
+                silent = functools.partial(self._ask_alive, member)
+                async for line in await stack.enter_async_context(aclosing(_lines(response, silent))):
+                    message = orjson.loads(line)
+                    if "error" in message:
+                        raise _refusal(message["error"])
+                    yield message["result"]
         except (aiohttp.ClientError, TimeoutError, _Unavailable, ValueError) as error:
             raise StoreUnavailableError(_words(error)) from error
 
@@ -136,6 +144,17 @@ class EtcdGateway:
         self.closed = True
         if self._session is not None:
             await self._session.close()
+
+    async def _ask_alive(self, member: str) -> None:
+        """One that is frozen, or whose cable is cut, keeps a stream open for ever: TimeoutError or ClientError then. Any
+        answer will do, and one answer will do for all streams."""
+        async with self._asking.setdefault(member, asyncio.Lock()):
+            if time.monotonic() - self._answered.get(member, 0.0) < SILENCE_S:
+                return
+            timeout = aiohttp.ClientTimeout(total=self._attempt_s, sock_connect=CONNECT_S)
+            async with self._open().post(member + ALIVE_PATH, data=b"{}", timeout=timeout) as response:
+                await response.read()
+            self._answered[member] = time.monotonic()
 
     async def _attempt(self, path: str, data: bytes) -> Message:
         timeout = aiohttp.ClientTimeout(total=self._attempt_s, sock_connect=CONNECT_S)
@@ -163,17 +182,6 @@ class _Unavailable(Exception):
     """One member cannot serve now; another one may."""
 
 
-def _notice_silence(response: aiohttp.ClientResponse) -> None:
-    """A member whose cable is cut says nothing for ever, and a quiet watch cannot tell: let the kernel ask (four seconds)."""
-    transport = response.connection.transport if response.connection is not None else None
-    sock = transport.get_extra_info("socket") if transport is not None else None
-    if sock is None:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3)):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
 async def _check(response: aiohttp.ClientResponse) -> None:
     if response.status == 200:
         return
@@ -189,10 +197,22 @@ def _refusal(error: Message) -> Exception:
     return _Unavailable(words) if code in UNAVAILABLE_CODES else EtcdRefusedError(code, words)
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """Newline-delimited JSON of any length (StreamReader.readline has a limit that a big object passes)."""
+async def _lines(
+    response: aiohttp.ClientResponse, silent: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[bytes, None]:
+    """Newline-delimited JSON of any length (StreamReader.readline has a limit that a big object passes). `silent` is
+    awaited whenever nothing has come for a while, and ends the stream by raising."""
     pending = bytearray()
-    async for chunk in response.content.iter_any():
+    while True:
+        reading = asyncio.ensure_future(response.content.readany())
+        try:
+            while not (await asyncio.wait({reading}, timeout=SILENCE_S))[0]:
+                await silent()
+        finally:
+            reading.cancel()
+        chunk = await reading
+        if not chunk:
+            return
         pending += chunk
         if len(pending) > STREAM_LINE_MAX:
             raise _Unavailable("a message of more than 64 MiB")

@@ -111,6 +111,18 @@ async def test_the_loss_of_the_leader_loses_nothing(members: Members, store: Etc
     assert (await store.range("/k/")).kvs == tuple(written)
 
 
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_watch_leaves_whichever_member_freezes(members: Members, store: EtcdStore, name: str) -> None:
+    """The one that it hangs on is among them; a frozen process's connections stay open, and say nothing."""
+    watch = store.watch("/w/", await store.revision() + 1)
+    await store.create("/w/first", b"1")
+    assert [event.kv.key for event in await anext(watch)] == ["/w/first"]
+    members.processes[name].send_signal(signal.SIGSTOP)
+    await store.create("/w/second", b"2")
+    async with asyncio.timeout(30):
+        assert [event.kv.key for event in await anext(watch)] == ["/w/second"]
+
+
 async def test_without_a_majority_there_is_no_answer_and_afterwards_there_is(members: Members) -> None:
     """Two of three frozen: the store says that it is not available; thawed, it goes on."""
     store = EtcdStore(members.endpoints, gateway=EtcdGateway(members.endpoints, attempt_s=0.5, patience_s=2))
