@@ -62,9 +62,12 @@ class Capture:
 
     def open(self, points: list[CapturePoint], program: bytes, snaplen: int) -> None:
         """Open every point and write the head of the file. From now on nothing is missed."""
-        self.out.write(pcapng.section_header("podnet"))
         for number, point in enumerate(points):
             self.taps.append(_Tap(_open_tap(point, program), number))
+        with contextlib.suppress(OSError):  # what an earlier capture left; not before all is well, and a pipe has none
+            self.out.truncate(0)
+        self.out.write(pcapng.section_header("podnet"))
+        for point in points:
             description = f"{point.interface} in {point.netns or 'the room'}"
             self.out.write(pcapng.interface_description(point.name, description, snaplen))
         self.out.flush()
@@ -197,8 +200,6 @@ def run_capture(
         return 1
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: capture.stop())
-    with contextlib.suppress(OSError):  # what an earlier capture left; not before, and a pipe has none
-        os.ftruncate(1, 0)
     print(f"capturing at {', '.join(point.name for point in points)}", file=sys.stderr, flush=True)
     try:
         capture.run()

@@ -74,7 +74,15 @@ def test_a_service_created_is_answered_with_its_own_address(lab):
 def test_an_interrupted_bench_leaves_no_cluster(booted, number):
     """With a home that the other tests' cluster shares: that one lives on."""
     argv = [sys.executable, "-m", "podnet", "bench", "boot", "-o", "json"]
-    with subprocess.Popen(argv, env=booted.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bench:
+    with subprocess.Popen(
+        argv,
+        env=booted.env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Who runs the tests in the background of a shell ignores SIGINT, and would hand that on.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - this process has no threads
+    ) as bench:
         booted.wait(lambda: others(booted) or bench.poll() is not None, "the bench boots a cluster")
         os.kill(bench.pid, number)
         out, err = bench.communicate(timeout=60)
