@@ -57,7 +57,7 @@ def _checked(operation: Any) -> tuple[str, str]:
             f"error decoding patch: json: cannot unmarshal {word} into Go value of type jsonpatch.Operation"
         )
     name, path = operation.get("op"), operation.get("path")
-    if name not in _OPERATIONS:
+    if not isinstance(name, str) or name not in _OPERATIONS:
         raise bad_request(f"Unexpected kind: {name if isinstance(name, str) else 'unknown'}")
     if not isinstance(path, str):
         raise bad_request(f"{name} operation has no path")

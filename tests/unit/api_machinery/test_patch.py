@@ -71,6 +71,7 @@ def test_json_patch(operations: list[dict[str, Any]], expected: dict[str, Any]) 
         (["x"], 400, "error decoding patch: json: cannot unmarshal string into Go value of type jsonpatch.Operation"),
         ([{"op": "frob", "path": "/a"}], 400, "Unexpected kind: frob"),
         ([{"path": "/a"}], 400, "Unexpected kind: unknown"),
+        ([{"op": [], "path": "/a"}], 400, "Unexpected kind: unknown"),
         ([{"op": "remove"}], 400, "remove operation has no path"),
         ([{"op": "add", "path": "/x"}], 400, "add operation has no value"),
         ([{"op": "move", "path": "/x"}], 400, "move operation has no from"),

@@ -205,6 +205,7 @@ PATCHES = [name for name in HEADERS["Content-Type"] if "patch" in name]
     st.sampled_from(["configmaps", "pods"]), st.sampled_from(PATCHES), documents, st.sampled_from(["", "?dryRun=All"])
 )
 @example("configmaps", "application/merge-patch+json", {"metadata": {"labels": {"": 2**65}}}, "")
+@example("configmaps", "application/json-patch+json", [{"op": []}], "")
 def test_any_patch(server: Server, plural: str, content_type: str, document: Any, query: str) -> None:
     target = f"/api/v1/namespaces/default/{plural}/a{query}{'&' if query else '?'}fieldManager=fuzz"
     body = json_of(document)
