@@ -36,11 +36,12 @@ from podnet.proxy.model import (
     merge_models,
 )
 from podnet.proxy.modes import MODES, new_backend, other_modes
-from podnet.topology.kernel import Kernel, KernelError, Netns
+from podnet.topology.kernel import Kernel, KernelError, Netns, SetSysctl
 from podnet.topology.paths import NodePaths
 
 LOG = logging.getLogger(__name__)
 
+TCP_BE_LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
 _OWNER = "owner"
 _RETRY = Backoff(base_s=0.05, max_s=5.0, jitter=0.5)
 
@@ -93,6 +94,8 @@ class _Agent:
         self._services, self._slices, self._nodes = services, slices, nodes
         self._backend: Backend = new_backend(config.mode, kernel, config.netns)
         self._others = other_modes(config.mode, kernel, config.netns)
+        self._kernel = kernel
+        self._is_tuned = False
         self._health = HealthServer(port=config.healthz_port)
         self._dirty = asyncio.Event()
         self._failures = 0
@@ -170,6 +173,8 @@ class _Agent:
         """Make everything right, once."""
         model = self._model()
         await asyncio.to_thread(self._backend.sync, model)
+        if not self._is_tuned:  # only now: the rules brought connection tracking into the namespace
+            await asyncio.to_thread(self._tune_conntrack)
         while self._others:  # only now: until here the other mode's rules carried the traffic
             await asyncio.to_thread(self._others[-1].cleanup)
             self._others.pop()
@@ -179,6 +184,17 @@ class _Agent:
         await self._health.set_checks(model.health_checks)
         if not self._dirty.is_set():
             self._health.mark_updated()
+
+    def _tune_conntrack(self) -> None:
+        """A packet that connection tracking calls INVALID is not translated back, and whoever gets it answers RST: a living
+        connection dies. In iptables mode KUBE-FORWARD drops it. The nftables mode looks at first packets only, so there a
+        TCP packet outside the window counts as the connection's (kube-proxy's `conntrack.tcpBeLiberal`)."""
+        liberal = "1" if self._config.mode == "nftables" else "0"
+        try:
+            self._kernel.apply(self._config.netns, (SetSysctl(TCP_BE_LIBERAL, liberal),))
+        except KernelError as error:
+            LOG.warning("proxy of %s: %s", self._config.node_name, error)
+        self._is_tuned = True
 
     async def _clean_conntrack(self, model: Model) -> None:
         """Only when a UDP service port serves with other endpoints than before: looking costs a dump."""

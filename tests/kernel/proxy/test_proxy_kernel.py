@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
+import struct
 import threading
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -15,7 +17,7 @@ from podnet.controlplane.api.resources import ENDPOINTSLICES, SERVICES
 from podnet.controlplane.apiserver.local import LocalClient
 from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.store.memory import MemoryStore
-from podnet.proxy.agent import ProxyConfig, run_proxy_agent
+from podnet.proxy.agent import TCP_BE_LIBERAL, ProxyConfig, run_proxy_agent
 from podnet.topology.kernel import (
     AddAddress,
     AddBridge,
@@ -34,6 +36,9 @@ pytestmark = pytest.mark.kernel
 
 NODE_IP, CLIENT_IP, PODS = "192.168.100.11", "192.168.100.200", ("10.244.1.2", "10.244.1.3")
 WEB, NOBODY, UNUSED, NODE_PORT = "10.96.0.50", "10.96.0.51", "10.96.99.99", 30080
+NEEDS_IPTABLES = pytest.mark.skipif(
+    shutil.which("iptables-restore") is None, reason="iptables is not installed: apt install iptables"
+)
 ANY = IPv4Network("0.0.0.0/0")
 
 
@@ -124,11 +129,12 @@ class Lab:
         with self.connect(netns, ip, port, timeout_s) as sock:
             return talk(sock)
 
-    def start(self):
+    def start(self, mode="nftables"):
         config = ProxyConfig(
             "n1",
             NODE_IP,
             NodePaths(self.directory / "state", self.directory / "run"),
+            mode=mode,
             healthz_port=0,
             check_interval_s=0.1,
             netns=self.node,
@@ -336,6 +342,50 @@ async def test_a_udp_client_with_one_port_gets_the_next_endpoint(lab):
         async with asyncio.timeout(5):
             while (await asyncio.to_thread(talk, sock))[0] != PODS[1]:
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("mode", ["nftables", pytest.param("iptables", marks=NEEDS_IPTABLES)])
+async def test_a_packet_outside_the_window_ends_no_connection(lab, mode):
+    """Untranslated, it would come from an endpoint of which the client knows nothing, and be answered RST."""
+    await lab.serve("web", WEB, PODS[1:])
+    if mode == "iptables":
+        await lab.stop()
+        lab.start(mode)
+        await lab.until(lambda: not lab.table())
+    liberal = "1" if mode == "nftables" else "0"
+    await lab.until(lambda: lab.kernel.sysctl(lab.node, TCP_BE_LIBERAL) == liberal)
+    with in_netns(lab.pods[PODS[0]]):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+    with in_netns(lab.pods[PODS[1]]):
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    with tap, raw, lab.connect(lab.pods[PODS[0]], WEB) as sock:
+        assert await asyncio.to_thread(talk, sock) == (PODS[1], PODS[0])
+        tap.settimeout(0.5)
+        client = sock.getsockname()[1]
+        for number in range(8):  # one of them might be within the window; hardly all
+            raw.sendto(tcp_segment(PODS[1], PODS[0], 8080, client, number << 28), (PODS[0], 0))
+        assert await asyncio.to_thread(talk, sock) == (PODS[1], PODS[0]), "the connection lives"
+        assert PODS[1] not in await asyncio.to_thread(sources_of_tcp, tap)
+
+
+def tcp_segment(source, destination, source_port, destination_port, sequence):
+    """A TCP header with ACK and PSH and four bytes."""
+    body = struct.pack("!HHIIBBHHH", source_port, destination_port, sequence, 1, 5 << 4, 0x18, 1024, 0, 0) + b"boom"
+    pseudo = IPv4Address(source).packed + IPv4Address(destination).packed + struct.pack("!HH", 6, len(body))
+    total = sum(struct.unpack(f"!{len(pseudo + body) // 2}H", pseudo + body))
+    total = (total & 0xFFFF) + (total >> 16)
+    return body[:16] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + body[18:]
+
+
+def sources_of_tcp(tap):
+    """Who sent what arrived until nothing came for a moment."""
+    found = set()
+    with suppress(TimeoutError):
+        while True:
+            packet, place = tap.recvfrom(2048)
+            if packet[9] == 6 and place[2] != socket.PACKET_OUTGOING:
+                found.add(str(IPv4Address(packet[12:16])))
+    return found
 
 
 async def test_nothing_is_left_of_a_service(lab):
