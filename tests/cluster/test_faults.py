@@ -40,7 +40,7 @@ def test_a_node_that_is_cut_off_is_noticed_its_pods_replaced_and_its_return_clea
     lab.wait(
         lambda: (
             sum(
-                p["spec"]["nodeName"] == "worker-1"
+                p["spec"].get("nodeName") == "worker-1"
                 and p["status"]["phase"] == "Running"
                 and "deletionTimestamp" not in p["metadata"]
                 for p in pods(lab, "app=web")

@@ -89,7 +89,8 @@ def test_copy_there_and_back(kubectl, box, tmp_path):
     (tmp_path / "dir").mkdir(mode=0o755)
     (tmp_path / "dir" / "file").write_text("hello\n")
     tmp_path.chmod(0o755)
-    kubectl("cp", str(tmp_path / "dir"), f"{box}:/tmp/there")
+    # The owner may be a user whom an ordinary user's containers do not know.
+    kubectl("cp", "--no-preserve", str(tmp_path / "dir"), f"{box}:/tmp/there")
     assert kubectl("exec", box, "--", "cat", "/tmp/there/file").stdout == "hello\n"
     kubectl("exec", box, "--", "sh", "-c", "echo back > /tmp/there/other")
     assert kubectl("exec", box, "--", "tar", "cf", "-", "-C", "/tmp/there", "other").stdout

@@ -636,7 +636,8 @@ def test_what_no_service_owns_is_touched_only_by_nftables(world, start_in_room):
     address, unused = world.service("known-port")["spec"]["clusterIP"], "10.96.255.253"
     world.answered("c-1", address, BOTH)
     targets = (address, unused)
-    serving = "cd /tmp && mkdir -p passed && echo passed > passed/hostname && exec python3 -m http.server 81 -d passed"
+    place = world.cluster.home / "passed"
+    serving = f"mkdir -p {place} && echo passed > {place}/hostname && exec python3 -m http.server 81 -d {place}"
     start_in_room(world.cluster, "host/client", "sh", "-c", serving)
     world.cluster.wait(lambda: world.ask("host/client", "127.0.0.1:81") == ["passed"], "the listener")
     try:
@@ -755,7 +756,7 @@ def test_affinity_is_refreshed_by_each_connection(world):
 
 
 def test_a_udp_client_meets_an_endpoint_that_becomes_ready_again(world):
-    """While nobody is ready the flow of a fixed port leads nowhere; it must not stay there."""
+    """A flow of a fixed port goes to the endpoint that is ready now."""
     switch = {"exec": {"command": ["test", "!", "-e", "/tmp/down"]}, "periodSeconds": 1, "failureThreshold": 1}
     body = web("web-3", "worker-1", "udp-again")
     body["spec"]["containers"][0]["readinessProbe"] = switch
