@@ -145,7 +145,7 @@ def boot_cluster():
     """
     booted: list[Booted] = []
 
-    def boot(*words, uid: int | None = None, name: str = "") -> Booted:
+    def boot(*words, uid: int | None = None, name: str = "", spec: dict | None = None) -> Booted:
         need_kubectl()
         home = Path(tempfile.mkdtemp(prefix="podnet-test-", dir="/tmp"))
         cluster = Booted(name or f"t{os.getpid()}-{next(COUNTER)}", home, os.geteuid() if uid is None else uid)
@@ -154,6 +154,11 @@ def boot_cluster():
             for path in (home, home / "run"):
                 os.chown(path, cluster.uid, cluster.uid)
         booted.append(cluster)
+        if spec is not None:
+            document = {"apiVersion": "podnet.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": name or "test"}}
+            home.chmod(0o755)
+            (home / "cluster.yaml").write_text(json.dumps({**document, "spec": spec}))
+            words = ("-f", str(home / "cluster.yaml"), *words)
         return cluster.up(*words)
 
     yield boot

@@ -6,9 +6,9 @@ import base64
 import json
 
 import pytest
+from workload_room import WAIT_S, Room
 
 ROOM = "configuration"
-WAIT_S = 90.0
 REPORT = 'env | sort; echo "args=$*"; sleep 100000'
 
 
@@ -130,30 +130,17 @@ OBJECTS = [
 ]
 
 
-class Room:
+class OwnRoom(Room):
     """The namespace with all of it, and a shell in the pod that reads."""
-
-    def __init__(self, cluster) -> None:
-        self.cluster = cluster
-
-    def kubectl(self, *words, **kwargs):
-        return self.cluster.kubectl("-n", ROOM, *words, **kwargs)
-
-    def apply(self, *objects, check=True):
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-        return self.kubectl("apply", "-f", "-", input=text, check=check)
 
     def sh(self, script):
         return self.kubectl("exec", "reader", "--", "sh", "-c", script).stdout.strip()
-
-    def wait(self, condition, what):
-        return self.cluster.wait(condition, what, WAIT_S)
 
 
 @pytest.fixture(scope="module")
 def room(cluster):
     cluster.kubectl("create", "namespace", ROOM)
-    found = Room(cluster)
+    found = OwnRoom(cluster, ROOM)
     found.apply(*OBJECTS)
     found.kubectl("wait", "--for=condition=ready", "pod/reader", f"--timeout={WAIT_S:.0f}s")
     yield found

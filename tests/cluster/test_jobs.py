@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from workload_room import WAIT_S, Room
 
 ROOM = "jobs"
-WAIT_S = 90.0
 CONTROLLER = "example.com/other"
 
 
@@ -70,28 +70,15 @@ OBJECTS = [
 ]
 
 
-class Room:
+class OwnRoom(Room):
     """The namespace with all of it."""
-
-    def __init__(self, cluster) -> None:
-        self.cluster = cluster
-
-    def kubectl(self, *words, **kwargs):
-        return self.cluster.kubectl("-n", ROOM, *words, **kwargs)
-
-    def apply(self, *objects, check=True):
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-        return self.kubectl("apply", "-f", "-", input=text, check=check)
 
     def refused(self, *objects):
         result = self.apply(*objects, check=False)
         assert result.returncode != 0, result.stdout
         return result.stderr
 
-    def get(self, *words):
-        return json.loads(self.kubectl("get", *words, "-o", "json").stdout)
-
-    def pods(self, name):
+    def pods_of(self, name):
         found = self.get("pods", "-l", f"app={name}")["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
@@ -102,14 +89,11 @@ class Room:
     def events_of(self, name):
         return {(e["reason"], e["message"]) for e in self.get("events")["items"] if e["involvedObject"]["name"] == name}
 
-    def wait(self, condition, what):
-        return self.cluster.wait(condition, what, WAIT_S)
-
 
 @pytest.fixture(scope="module")
 def room(cluster):
     cluster.kubectl("create", "namespace", ROOM)
-    found = Room(cluster)
+    found = OwnRoom(cluster, ROOM)
     found.apply(*OBJECTS)
     yield found
     cluster.kubectl("delete", "namespace", ROOM, "--wait=false", check=False)
@@ -147,7 +131,7 @@ def test_a_zone_is_kept_or_refused_and_a_job_made_by_hand_is_nobodys_turn(room):
     assert 'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone Mars/Olympus' in bad
     assert 'spec.concurrencyPolicy: Unsupported value: "Maybe"' in bad
     room.kubectl("create", "job", "by-hand", "--from=cronjob/tokyo")
-    room.wait(lambda: len(room.pods("tokyo")) == 1, "it runs")
+    room.wait(lambda: len(room.pods_of("tokyo")) == 1, "it runs")
     told = ("UnexpectedJob", "Saw a job that the controller did not create or forgot: by-hand")
     room.wait(lambda: told in room.events_of("tokyo"), "the CronJob did not make it")
     assert "active" not in room.get("cronjob", "tokyo").get("status", {})
@@ -179,16 +163,16 @@ def test_jobs_end_as_they_were_told(room, name, reason, status):
     assert (rows[target], rows[final]) == (reason, reason)
     assert {key: found.get(key) for key in status} == status
     assert (found["uncountedTerminatedPods"], found["ready"], found["terminating"]) == ({}, 0, 0)
-    assert [pod for pod in room.pods(name) if pod["metadata"].get("finalizers")] == []
+    assert [pod for pod in room.pods_of(name) if pod["metadata"].get("finalizers")] == []
 
 
 def test_a_job_naps_and_goes_on(room):
     room.wait(lambda: room.get("job", "naps")["status"].get("ready") == 1, "it runs")
-    (first,) = room.pods("naps")
+    (first,) = room.pods_of("naps")
     assert first["metadata"]["finalizers"] == ["batch.kubernetes.io/job-tracking"]
     room.kubectl("patch", "job", "naps", "-p", '{"spec":{"suspend":true}}')
     room.kubectl("wait", "--for=condition=suspended", "job/naps", f"--timeout={WAIT_S:.0f}s")
-    room.wait(lambda: not room.pods("naps"), "its pod went")
+    room.wait(lambda: not room.pods_of("naps"), "its pod went")
     assert "failed" not in room.get("job", "naps")["status"]
     room.kubectl("patch", "job", "naps", "-p", '{"spec":{"suspend":false}}')
     room.wait(lambda: room.get("job", "naps")["status"].get("ready") == 1, "it runs again")
@@ -197,10 +181,10 @@ def test_a_job_naps_and_goes_on(room):
 
 
 def test_an_ignored_failure_is_tried_again_later(room):
-    room.wait(lambda: len(room.pods("ignored")) >= 2, "a second try, and the limit was none")
+    room.wait(lambda: len(room.pods_of("ignored")) >= 2, "a second try, and the limit was none")
     found = room.get("job", "ignored")["status"]
     assert (found.get("failed", 0), found.get("conditions", [])) == (0, [])
-    tries = sorted(pod["metadata"]["creationTimestamp"] for pod in room.pods("ignored"))
+    tries = sorted(pod["metadata"]["creationTimestamp"] for pod in room.pods_of("ignored"))
     assert tries[0] != tries[1], "not at once"
 
 
@@ -210,21 +194,21 @@ def test_indexed_pods_find_each_other_by_name(room):
     room.wait(
         lambda: room.get("job", "peers")["status"].get("completedIndexes") == "0,2", "it grew, and 2 found 1, too"
     )
-    names = {pod["spec"]["hostname"] for pod in room.pods("peers")}
+    names = {pod["spec"]["hostname"] for pod in room.pods_of("peers")}
     assert names == {"peers-0", "peers-1", "peers-2"}
 
 
 def test_who_replaces_and_who_counts(room):
     room.wait(lambda: room.get("job", "patient")["status"].get("ready") == 1, "it runs")
-    (first,) = room.pods("patient")
+    (first,) = room.pods_of("patient")
     room.kubectl("delete", "pod", first["metadata"]["name"], "--grace-period=2", "--wait=false")
     room.wait(lambda: room.get("job", "patient")["status"].get("terminating") == 1, "it is seen to go")
-    assert room.pods("patient") == [], "and is not replaced before it has gone"
+    assert room.pods_of("patient") == [], "and is not replaced before it has gone"
     room.wait(lambda: room.get("job", "patient")["status"].get("failed") == 1, "now it counts")
     assert "status" not in room.get("job", "elsewhere") or not room.get("job", "elsewhere")["status"]
-    assert room.pods("elsewhere") == []
+    assert room.pods_of("elsewhere") == []
     room.kubectl("wait", "--for=condition=complete", "job/by-label", f"--timeout={WAIT_S:.0f}s")
-    (pod,) = room.pods("by-label")
+    (pod,) = room.pods_of("by-label")
     assert "batch.kubernetes.io/controller-uid" not in room.get("job", "by-label")["spec"]["selector"]["matchLabels"]
     assert pod["metadata"]["labels"]["app"] == "by-label"
 
@@ -268,7 +252,7 @@ def with_resources(name: str, **more) -> dict:
 
 
 def test_quotas_of_amounts_scopes_and_claims_that_grow(cluster, namespace):
-    room = Room(cluster)
+    room = OwnRoom(cluster, ROOM)
     room.kubectl = lambda *words, **kwargs: cluster.kubectl("-n", namespace, *words, **kwargs)
     words = ("--hard=requests.cpu=1,limits.memory=1Gi,services.nodeports=1,requests.storage=3Mi,configmaps=3",)
     room.kubectl("create", "quota", "all", *words)
@@ -319,7 +303,7 @@ def test_quotas_of_amounts_scopes_and_claims_that_grow(cluster, namespace):
 
 
 def test_limits_of_claims_pods_and_ratios(cluster, namespace):
-    room = Room(cluster)
+    room = OwnRoom(cluster, ROOM)
     room.kubectl = lambda *words, **kwargs: cluster.kubectl("-n", namespace, *words, **kwargs)
     room.apply(
         limits(

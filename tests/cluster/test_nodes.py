@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,19 +16,9 @@ def yard(boot_cluster):
     """A cluster of its own: its nodes do not stay as they were. Twice as quick as the lab profile, which lab 04 shows."""
     timing = {"nodeMonitorGracePeriod": 4, "nodeLeaseDurationSeconds": 4, "defaultTolerationSeconds": 4}
     nodes = [{"name": "control-plane", "role": "control-plane"}, *({"name": f"worker-{n}"} for n in (1, 2, 3))]
-    document = {
-        "apiVersion": "podnet.dev/v1alpha1",
-        "kind": "Cluster",
-        "metadata": {"name": "yard"},
-        "spec": {"timing": timing, "nodes": nodes},
-    }
-    home = Path(tempfile.mkdtemp(prefix="podnet-test-", dir="/tmp"))
-    home.chmod(0o755)
-    (home / "cluster.yaml").write_text(json.dumps(document))
-    cluster = boot_cluster("-f", str(home / "cluster.yaml"))
+    cluster = boot_cluster(spec={"timing": timing, "nodes": nodes})
     yield cluster
     cluster.down()
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def node(cluster, *words, check=True):

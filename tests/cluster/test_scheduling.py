@@ -6,11 +6,9 @@ Four workers in two zones; nothing here asks for a container to be more than sta
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
+from workload_room import Room
 
 WAIT_S = 60.0
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -26,30 +24,13 @@ def cluster(boot_cluster):
         {"name": f"w{number}", "labels": {ZONE: "a" if number < 3 else "b", "rank": str(number)}}
         for number in (1, 2, 3, 4)
     ]
-    document = {
-        "apiVersion": "podnet.dev/v1alpha1",
-        "kind": "Cluster",
-        "metadata": {"name": "places"},
-        "spec": {"nodes": [{"name": "control-plane", "role": "control-plane"}, *workers]},
-    }
-    home = Path(tempfile.mkdtemp(prefix="podnet-test-", dir="/tmp"))
-    home.chmod(0o755)
-    (home / "cluster.yaml").write_text(json.dumps(document))
-    booted = boot_cluster("-f", str(home / "cluster.yaml"))
+    booted = boot_cluster(spec={"nodes": [{"name": "control-plane", "role": "control-plane"}, *workers]})
     yield booted
     booted.down()
-    shutil.rmtree(home, ignore_errors=True)
 
 
-class Place:
+class Place(Room):
     """One namespace, and what the scheduler has done with its pods."""
-
-    def __init__(self, cluster, name):
-        self.cluster = cluster
-        self.name = name
-
-    def kubectl(self, *words, **more):
-        return self.cluster.kubectl("-n", self.name, *words, **more)
 
     def create(self, *objects):
         self.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [*objects]}))
@@ -227,15 +208,15 @@ def test_preferences_weigh(place, cluster):
 
 
 def test_company_that_is_required(place, cluster):
-    other = Place(cluster, f"{place.name}-other")
-    cluster.kubectl("create", "namespace", other.name)
+    other = Place(cluster, f"{place.namespace}-other")
+    cluster.kubectl("create", "namespace", other.namespace)
     try:
         other.create(pod("anchor", {"app": "anchor"}, **on("w3")))
         other.nodes()
         by_label = {"namespaceSelector": {"matchLabels": {"team": "x"}}}
         place.create(
-            pod("host", **company("podAffinity", "anchor", namespaces=[other.name])),
-            pod("zone", **company("podAffinity", "anchor", ZONE, namespaces=[other.name])),
+            pod("host", **company("podAffinity", "anchor", namespaces=[other.namespace])),
+            pod("zone", **company("podAffinity", "anchor", ZONE, namespaces=[other.namespace])),
             pod("stranger", **company("podAffinity", "anchor")),
             pod("labelled", **company("podAffinity", "anchor", **by_label)),
             pod("first", {"app": "herd"}, **company("podAffinity", "herd", ZONE)),
@@ -243,10 +224,10 @@ def test_company_that_is_required(place, cluster):
         where = place.nodes("host", "zone", "first")
         assert (where["host"], where["zone"] in {"w3", "w4"}) == ("w3", True)
         assert "4 node(s) didn't match pod affinity rules" in place.reasons("stranger", "labelled")["labelled"]
-        cluster.kubectl("label", "namespace", other.name, "team=x")
+        cluster.kubectl("label", "namespace", other.namespace, "team=x")
         assert place.nodes("labelled") == {"labelled": "w3"}
     finally:
-        cluster.kubectl("delete", "namespace", other.name, "--wait=false")
+        cluster.kubectl("delete", "namespace", other.namespace, "--wait=false")
 
 
 def test_pods_that_keep_apart(place):
