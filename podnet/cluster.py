@@ -408,6 +408,7 @@ class Cluster:
                 mode=self.spec.proxy.mode,
                 pod_cidr=str(self.spec.pod_cidr),
                 service_cidr=str(self.spec.service_cidr),
+                masquerade_all=self.spec.proxy.masquerade_all,
             )
         config = NodeAgentConfig(kubelet, overlay, proxy, tuple(d.in_room() for d in self.config.cgroups.directories))
         return ComponentSpec(

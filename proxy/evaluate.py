@@ -96,9 +96,9 @@ def _external(model: Model, port: ServicePort, packet: Packet) -> Verdict:
     if not port.external_local:
         return Verdict("dnat", port.cluster_endpoints, masquerade=True, service=port.full_name)
     if packet.src in model.node.pod_cidr:
-        return Verdict("dnat", port.cluster_endpoints, model.node.masquerade_all, port.full_name)
+        return Verdict("dnat", port.cluster_endpoints, service=port.full_name)
     if packet.origin == "node":
         return Verdict("dnat", port.cluster_endpoints, masquerade=True, service=port.full_name)
     if not port.local_endpoints:
         return Verdict("drop", service=port.full_name)
-    return Verdict("dnat", port.local_endpoints, model.node.masquerade_all, port.full_name)
+    return Verdict("dnat", port.local_endpoints, service=port.full_name)

@@ -92,7 +92,8 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What the proxy knows of its node and cluster. `service_cidr` None: not known."""
+    """What the proxy knows of its node and cluster. `service_cidr` None: not known. `masquerade_all`: whoever calls a
+    cluster IP is masqueraded, pods too (kube-proxy's masqueradeAll, which leaves the addresses from outside alone)."""
 
     name: str
     ips: tuple[IPv4Address, ...]

@@ -85,6 +85,11 @@ class ContainerStarter:
         try:
             await self._context.runtime.pull_image(image)
         except RuntimeServiceError as error:
+            if error.reason == "InvalidImageName":
+                message = f'Failed to apply default image tag "{image}": {error.message}'
+                self._say(request, "Warning", "InspectFailed", message)
+                self._say(request, "Warning", "Failed", f"Error: {error.reason}")
+                return self._failure(request, error.reason, message)
             if policy == "Never":
                 message = f'Container image "{image}" is not present with pull policy of Never'
                 self._say(request, "Warning", "ErrImageNeverPull", message)

@@ -18,8 +18,9 @@ from podnet.controlplane.kubelet.timestamps import SECOND_NS
 SHOW_FAILURE_NS = 5 * SECOND_NS
 CONFIG_RETRY_NS = 10 * SECOND_NS
 
-_IMAGE_REASONS = {"ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"}
-_CONFIG_REASONS = {"CreateContainerConfigError", "ErrImageNeverPull"}
+_IMAGE_REASONS = {"ErrImagePull", "RegistryUnavailable"}
+# InvalidImageName: no pull was ever tried that could back off, so it stays what is shown.
+_CONFIG_REASONS = {"CreateContainerConfigError", "ErrImageNeverPull", "InvalidImageName"}
 
 
 @dataclass(frozen=True, slots=True)

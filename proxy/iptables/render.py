@@ -207,8 +207,6 @@ def _external_rules(port: ServicePort, node: NodeFacts) -> Iterator[str]:
         yield f"{_comment(f'masquerade traffic for {name} external destinations')} -j KUBE-MARK-MASQ"
         yield f"-j {cluster}"
         return
-    if node.masquerade_all:
-        yield f"{_comment(f'masquerade all traffic for {name}')} -j KUBE-MARK-MASQ"
     if port.cluster_endpoints:
         yield f"{_comment(f'pod traffic for {name} external destinations')} -s {node.pod_cidr} -j {cluster}"
         here = "-m addrtype --src-type LOCAL"

@@ -204,7 +204,7 @@ def _policy_chains(port: ServicePort, node: NodeFacts) -> dict[str, Chain]:
 def _external_rules(port: ServicePort, node: NodeFacts, cluster: str, local: str) -> tuple[str, ...]:
     if not port.external_local:
         return ("jump mark-for-masquerade", f"goto {cluster}")
-    rules = ["jump mark-for-masquerade"] if node.masquerade_all else []
+    rules: list[str] = []
     if port.cluster_endpoints:
         rules += [
             _noted(f"ip saddr {node.pod_cidr} goto {cluster}", "a pod: any endpoint"),

@@ -17,8 +17,11 @@ import pytest
 from podnet.collect import collect
 from podnet.directories import ClusterDirectories
 from podnet.launch import ClusterError
+from podnet.proxy.modes import MODES
 
-sys.path.insert(0, str(Path(__file__).parent))  # workload_room, for the tests beside it
+sys.path.insert(0, str(Path(__file__).parent))  # the rooms that tests share: workload_room, services_world
+
+from services_world import new_world
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY_UID = 65534
@@ -165,6 +168,20 @@ def boot_cluster():
     for cluster in booted:
         cluster.down()
         shutil.rmtree(cluster.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def booted_world(request, boot_cluster):
+    """A cluster in each mode of the proxy, with endpoints and those who ask: `services_world.World`."""
+    world = new_world(boot_cluster, request.param)
+    yield world
+    world.cluster.down()
+
+
+@pytest.fixture
+def world(booted_world):
+    yield booted_world
+    booted_world.clean()
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,8 @@ client.wait(Deployment, "l", for_conditions=["Available"])
 scale = Deployment.Scale
 changed = client.patch(scale, "l", {"spec": {"replicas": 0}})
 assert not changed.spec.replicas  # a zero is not written
-for operation, pod in client.watch(Pod, labels=labels, server_timeout=60):
+# From the change on: without a version the watch begins with what is there, and the pod may be gone by then.
+for operation, pod in client.watch(Pod, labels=labels, server_timeout=60, resource_version=changed.metadata.resourceVersion):
     if operation == "DELETED":
         break
 

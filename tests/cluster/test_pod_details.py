@@ -220,7 +220,8 @@ def test_exit_codes_of_signals(world):
 
 def test_what_cannot_be_started_says_why(world):
     message = world.waiting("bad-name", "InvalidImageName")["message"]
-    assert 'couldn\'t parse image name "Not/A_Name"' in message
+    said = 'Failed to apply default image tag "Not/A_Name": couldn\'t parse image name "Not/A_Name": invalid reference format'
+    assert message == world.event("bad-name", "InspectFailed") == said
     assert world.shown("bad-name") == "InvalidImageName"
     assert "Never" in world.waiting("no-pull", "ErrImageNeverPull")["message"]
     key = world.waiting("no-key", "CreateContainerConfigError")["message"]

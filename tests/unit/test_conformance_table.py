@@ -11,9 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "conformance.md"
-HOW = {"both", "cluster", "pure", "kernel"}
-PARAMETRIZED_BY_MODE = {"tests/cluster/test_services.py"}
-"""Modules whose world is booted once a mode, so that each of their tests runs in both."""
+HOW = {"both", "cluster", "pure"}
+CLUSTER_FIXTURES = ROOT / "tests" / "cluster" / "conftest.py"
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -66,12 +65,10 @@ def test_what_proves_a_behaviour_exists(behaviour, proof, how):
 
 @pytest.mark.parametrize("proof", sorted({row[1] for row in ROWS if row[2] == "both"}))
 def test_what_runs_in_both_modes_is_parametrized_by_mode(proof):
-    """By its module's world, or, where the mode changes while the cluster runs, by naming both."""
+    """By the world that is booted once a mode, or, where the mode changes while the cluster runs, by naming both."""
     for path, name in re.findall(r"`([^`]+)::(\w+)`", proof):
-        if path in PARAMETRIZED_BY_MODE:
-            assert "params=MODES" in (ROOT / path).read_text(encoding="utf-8")
-            arguments = {argument.arg for argument in functions(path)[name].args.args}
-            assert "world" in arguments, f"{name} does not use the world of its mode"
+        if "world" in {argument.arg for argument in functions(path)[name].args.args}:
+            assert 'scope="module", params=MODES' in CLUSTER_FIXTURES.read_text(encoding="utf-8")
         else:
             source = ast.unparse(functions(path)[name])
             assert {"nftables", "iptables"} <= set(re.findall(r"\w+", source)), f"{path}::{name}"

@@ -340,7 +340,8 @@ def _overlay(fields: Fields, underlay: UnderlaySpec) -> OverlaySpec:
 
 
 def _proxy(fields: Fields) -> ProxySpec:
-    proxy = ProxySpec(fields.parsed("mode", "nftables", f.one_of(PROXY_MODES)))
+    mode = fields.parsed("mode", "nftables", f.one_of(PROXY_MODES))
+    proxy = ProxySpec(mode, masquerade_all=fields.parsed("masqueradeAll", False, f.boolean))
     fields.done()
     return proxy
 

@@ -41,7 +41,7 @@ def cluster_dict(spec: ClusterSpec) -> dict[str, Any]:
                 "port": spec.overlay.port,
                 "mtu": spec.overlay.mtu,
             },
-            "proxy": {"mode": spec.proxy.mode},
+            "proxy": {"mode": spec.proxy.mode, "masqueradeAll": spec.proxy.masquerade_all},
             "dns": {
                 "enabled": spec.dns.enabled,
                 "clusterIP": str(spec.dns.cluster_ip),

@@ -77,9 +77,11 @@ class OverlaySpec:
 
 @dataclass(frozen=True, slots=True)
 class ProxySpec:
-    """How Services are programmed."""
+    """How Services are programmed. `masquerade_all`: an endpoint sees the node in place of the pod that called a cluster
+    IP, as KubeProxyConfiguration's masqueradeAll has it."""
 
     mode: str = "nftables"
+    masquerade_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class TimingSpec:
 
 TIMING_PROFILES: Mapping[str, TimingSpec] = {
     "lab": TimingSpec(),
-    "upstream": TimingSpec("upstream", 5.0, 40.0, 10.0, 40, 300),
+    "upstream": TimingSpec("upstream", 5.0, 50.0, 10.0, 40, 300),
 }
 
 

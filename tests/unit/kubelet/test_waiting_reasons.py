@@ -46,6 +46,7 @@ def failure(reason: str, ago_s: int, retry_in_s: int) -> StartFailure:
             failure("CreateContainerConfigError", 8, 2), "CreateContainerConfigError", "it failed", id="config-stays"
         ),
         pytest.param(failure("ErrImageNeverPull", 8, 2), "ErrImageNeverPull", "it failed", id="never-pull-stays"),
+        pytest.param(failure("InvalidImageName", 8, 2), "InvalidImageName", "it failed", id="invalid-name-stays"),
     ],
 )
 def test_reasons(failed: StartFailure | None, reason: str, message: str) -> None:

@@ -47,6 +47,10 @@ GONE = {"ready": False, "serving": False, "terminating": True}
 CASES = [
     Case("pod to cluster IP", POD, CLUSTER_IP, "dnat", BOTH),
     Case("pod to cluster IP, masquerade all", POD, CLUSTER_IP, "dnat", BOTH, True, facts={"masquerade_all": True}),
+    Case("outside, external Local, masquerade all: as itself", OUTSIDE, NODE, "dnat", BOTH[:1], False,
+         NODE_PORT | E_LOCAL, port=30080, facts={"masquerade_all": True}),
+    Case("pod, external Local, masquerade all: as itself", POD, NODE, "dnat", BOTH, False,
+         NODE_PORT | E_LOCAL, port=30080, facts={"masquerade_all": True}),
     Case("endpoint to its own service", OTHER_POD, CLUSTER_IP, "dnat", BOTH),
     Case("node to cluster IP", NODE, CLUSTER_IP, "dnat", BOTH, True),
     Case("outside to cluster IP", OUTSIDE, CLUSTER_IP, "dnat", BOTH, True),

@@ -130,7 +130,7 @@ def test_timing_profiles_and_overrides() -> None:
         upstream.node_status_update_frequency_s,
         upstream.default_toleration_s,
         upstream.node_lease_duration_s,
-    ) == (40.0, 10.0, 300, 40)
+    ) == (50.0, 10.0, 300, 40)
     mixed = load("spec: {timing: {profile: upstream, nodeMonitorGracePeriod: 1m30s, nodeMonitorPeriod: 500ms}}").timing
     assert (mixed.node_monitor_grace_period_s, mixed.node_monitor_period_s) == (90.0, 0.5)
 
@@ -190,6 +190,7 @@ BAD = [
     Bad("mtu-too-large", "spec: {overlay: {mtu: 1480}}\n", "spec.overlay.mtu: 1480 does not fit: the underlay's 1500 less 50"),
     Bad("overlay-mode", "spec: {overlay: {mode: vxlann}}\n", 'spec.overlay.mode: must be one of vxlan, not the string \'vxlann\' (did you mean "vxlan"?)'),
     Bad("proxy-mode", "spec: {proxy: {mode: ipvs}}\n", "spec.proxy.mode: must be one of nftables, iptables, none"),
+    Bad("proxy-masquerade-all", "spec: {proxy: {masqueradeAll: 1}}\n", "spec.proxy.masqueradeAll: must be true or false"),
     Bad("store-driver", "spec: {store: {driver: mysql}}\n", "spec.store.driver: must be one of sqlite, memory"),
     Bad("switch-kind", "spec: {switches: [{name: s1, kind: openflo}]}\n", '(did you mean "openflow"?)'),
     Bad("role", "spec: {nodes: [{name: a, role: master}]}\n", "spec.nodes[0].role: must be one of control-plane, worker"),
