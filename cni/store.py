@@ -59,7 +59,8 @@ class LeaseStore:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise CNIError(IO_FAILURE, f"cannot open the address store {self._path}", str(error)) from error
+            fix = "it only knows pods that run: move it away while the cluster is down"
+            raise CNIError(IO_FAILURE, f"cannot open the address store {self._path}: {error}", fix) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -14,6 +14,10 @@ from typing import TypeVar
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_SERIES = 10_000
 """Of one metric; what would come on top is not counted, so that no client can fill the memory with label values."""
+API_LATENCY_BOUNDS_S = (
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60
+)  # fmt: skip
+"""Seconds; upstream's buckets for requests to the API server and for its requests to etcd."""
 
 
 class Counter:

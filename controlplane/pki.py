@@ -135,27 +135,30 @@ def _ensure_authority(pki_dir: Path, common_name: str = "kubernetes") -> None:
         return
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=True,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
     builder = (
         _builder(name, name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     _write_pair(pki_dir, "ca", builder.sign(key, hashes.SHA256()), key)
     for stale in pki_dir.glob("*.crt"):  # leaves of an older authority are worth nothing
         if stale.name != "ca.crt":
             stale.unlink()
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=True,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _ensure_leaf(pki_dir: Path, file_name: str, spec: CertificateSpec) -> None:
@@ -176,21 +179,10 @@ def _leaf(
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in spec.organizations]
     attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, spec.common_name))
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] * spec.client + [ExtendedKeyUsageOID.SERVER_AUTH] * spec.server
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=True,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
     builder = (
         _builder(x509.Name(attributes), authority.subject, public)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(_authority_identifier(authority), critical=False)
     )
@@ -262,13 +254,19 @@ def _covers(path: Path, spec: CertificateSpec, authority: x509.Certificate) -> b
 
 def _ensure_signing_key(pki_dir: Path) -> None:
     key = _private_key(pki_dir / "sa.key")
-    if key is not None and (pki_dir / "sa.pub").exists():
-        return
     if key is None:
         key = ec.generate_private_key(ec.SECP256R1())
         _write(pki_dir / "sa.key", _private_pem(key), 0o600)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write(pki_dir / "sa.pub", public, 0o644)
+    if _read(pki_dir / "sa.pub") != public:  # also when it is there, but another key's
+        _write(pki_dir / "sa.pub", public, 0o644)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _write_pair(pki_dir: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:

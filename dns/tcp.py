@@ -1,7 +1,8 @@
 """DNS over TCP (RFC 7766): length-prefixed messages, many on one connection, answered as they are ready.
 
 The rule kept here: a client can hold up only itself. Connections, queries under way, idle time and unread answers all
-have limits, and whoever goes over one is disconnected.
+have limits, and whoever goes over one is disconnected. An answer may be 64 KB and cost tens of milliseconds, so one is begun
+in each turn of the loop and connections take turns: 128 of them at once would be seconds in which nobody else is heard.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ class TcpListener:
         self._finished = finished
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Answer from now on."""
-        self._server = await asyncio.start_server(self._connection, sock=self.sock)
+        self._server = await asyncio.start_server(self._connection, sock=self.sock, backlog=MAX_CONNECTIONS)
 
     async def close(self) -> None:
         """Take no more connections and end those that are open."""
@@ -66,7 +68,7 @@ class TcpListener:
             writer.close()
             return
         self._open.add(writer)
-        slots = asyncio.Semaphore(MAX_PIPELINED)
+        slots, own_turn = asyncio.Semaphore(MAX_PIPELINED), asyncio.Lock()
         try:
             while True:
                 async with asyncio.timeout(self.idle_timeout_s):
@@ -77,7 +79,7 @@ class TcpListener:
                 async with asyncio.timeout(WRITE_TIMEOUT_S):
                     await slots.acquire()
                 self.pending += 1
-                self._spawn(self._one(data, writer, slots))
+                self._spawn(self._one(data, writer, slots, own_turn))
             await self._drain(slots)
         except asyncio.IncompleteReadError:
             # The client has said all; what it asked is still answered (RFC 7766 section 6.2.4: half-closed).
@@ -96,8 +98,14 @@ class TcpListener:
                 for _ in range(MAX_PIPELINED):
                     await slots.acquire()
 
-    async def _one(self, data: bytes, writer: asyncio.StreamWriter, slots: asyncio.Semaphore) -> None:
+    async def _one(
+        self, data: bytes, writer: asyncio.StreamWriter, slots: asyncio.Semaphore, own_turn: asyncio.Lock
+    ) -> None:
         try:
+            async with own_turn, self._turn:  # both are fair, so each connection has one query in the common queue
+                await asyncio.sleep(0)
+            if writer.is_closing():
+                return  # nobody waits for it
             peer, local = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
             if peer is None or local is None:
                 return  # gone meanwhile
@@ -111,7 +119,7 @@ class TcpListener:
                 received=time.monotonic(),
             )
             answer = await self.exchange.answer(data, way)
-            if answer is None:
+            if answer is None or writer.is_closing():
                 writer.close()
                 return
             with contextlib.suppress(OSError, TimeoutError):

@@ -1,10 +1,10 @@
 """When is a cluster up? The readiness check that `podnet up` waits for, run in a forked child of the supervisor.
 
 It lives in the control-plane node's namespaces and asks the API server as the administrator would: first /readyz, then
-until every node of the spec is Ready and the `default` ServiceAccount exists (without it a pod is refused). Then it
-creates the objects of the add-ons; what exists is left as its owner made it. Last it waits for the cluster's DNS: until a
-pod of it is available, and a name is answered at the Service's address as a pod would ask for it. It tells its phases as
-JSON lines on a pipe. What is still missing at the deadline is said by name.
+until every node of the spec has said in this life of the cluster that it is Ready, and the `default` ServiceAccount exists
+(without it a pod is refused). Then it creates the objects of the add-ons; what exists is left as its owner made it. Last it
+waits for the cluster's DNS: until a pod of it is available, and a name is answered at the Service's address as a pod would
+ask for it. It tells its phases as JSON lines on a pipe. What is still missing at the deadline is said by name.
 """
 
 from __future__ import annotations
@@ -48,31 +48,42 @@ class BootCheck:
 
     endpoint: Endpoint
     nodes: tuple[str, ...]
+    since: str = ""  # when the room was made: a node that was Ready before is not Ready therefore
     addons: tuple[tuple[Resource, Object], ...] = ()
     dns: DNSCheck | None = None
     timeout_s: float = BOOT_TIMEOUT_S
 
 
-def ready_nodes(nodes: list[Object]) -> set[str]:
-    """Names of the nodes whose Ready condition is True."""
+def ready_nodes(nodes: list[Object], since: str = "") -> set[str]:
+    """Names of the nodes whose Ready condition is True, and was said to be so not before `since`."""
     return {
         node["metadata"]["name"]
         for node in nodes
-        for condition in node.get("status", {}).get("conditions") or []
-        if condition.get("type") == "Ready" and condition.get("status") == "True"
+        if (condition := _ready_condition(node)).get("status") == "True" and _heartbeat(condition) >= since
     }
 
 
-def not_ready_reasons(nodes: list[Object], wanted: tuple[str, ...]) -> str:
+def not_ready_reasons(nodes: list[Object], wanted: tuple[str, ...], since: str = "") -> str:
     """One line on what each missing node says of itself."""
     by_name = {node["metadata"]["name"]: node for node in nodes}
-    missing = [name for name in wanted if name not in ready_nodes(nodes)]
+    ready = ready_nodes(nodes, since)
     texts = []
-    for name in missing:
-        conditions = by_name.get(name, {}).get("status", {}).get("conditions") or []
-        message = next((c.get("message", "") for c in conditions if c.get("type") == "Ready"), "")
-        texts.append(f"{name}: {message or 'has not registered'}")
+    for name in wanted:
+        condition = _ready_condition(by_name.get(name, {}))
+        if condition and _heartbeat(condition) < since:
+            texts.append(f"{name}: its node agent has not reported since the cluster was started")
+        elif name not in ready:
+            texts.append(f"{name}: {condition.get('message') or 'has not registered'}")
     return "; ".join(texts)
+
+
+def _ready_condition(node: Object) -> Object:
+    conditions = node.get("status", {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == "Ready"), {})
+
+
+def _heartbeat(condition: Object) -> str:
+    return str(condition.get("lastHeartbeatTime") or "")
 
 
 def run_boot_check(check: BootCheck, report_fd: int) -> None:
@@ -98,7 +109,7 @@ async def _check(check: BootCheck, report: Any) -> None:
         await _wait_api(client, deadline)
         report(phase="control plane", seconds=time.monotonic() - began, detail="API server answers")
         ready_at = time.monotonic()
-        await _wait_nodes(client, check.nodes, deadline)
+        await _wait_nodes(client, check, deadline)
         report(phase="nodes", seconds=time.monotonic() - ready_at, detail=f"{len(check.nodes)} Ready")
         # Not before: the pods of an add-on would all land on the one node that is there first.
         await _create_missing(client, check.addons)
@@ -125,13 +136,13 @@ async def _wait_api(client: RestClient, deadline: float) -> None:
             return
 
 
-async def _wait_nodes(client: RestClient, wanted: tuple[str, ...], deadline: float) -> None:
+async def _wait_nodes(client: RestClient, check: BootCheck, deadline: float) -> None:
     while True:
         nodes = (await client.list(NODES)).items
-        if ready_nodes(nodes) >= set(wanted):
+        if ready_nodes(nodes, check.since) >= set(check.nodes):
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"nodes are not Ready: {not_ready_reasons(nodes, wanted)}")
+            raise TimeoutError(f"nodes are not Ready: {not_ready_reasons(nodes, check.nodes, check.since)}")
         await asyncio.sleep(POLL_S)
 
 

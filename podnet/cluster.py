@@ -36,6 +36,7 @@ from podnet.controlplane.controllers.config import ControllerManagerConfig
 from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.images.programs.launch import preload as preload_programs
 from podnet.controlplane.kubelet.provisioner.plan import storage_class
+from podnet.controlplane.kubelet.timestamps import rfc3339
 from podnet.controlplane.scheduler.config import SchedulerConfig
 from podnet.dns import addon
 from podnet.dns.addon import dns_addon
@@ -214,7 +215,9 @@ class Cluster:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         nodes = tuple(node.name for node in self.spec.nodes)
         addons, dns = self._dns_addon()
-        check = BootCheck(self.endpoint("admin"), nodes, (*addons, (STORAGECLASSES, storage_class())), dns)
+        # To the second, as a node's heartbeat: Ready of the cluster's last life stands in the store until it says so again.
+        since = rfc3339(time.time_ns() - int((time.monotonic() - self.config.began) * 1e9))
+        check = BootCheck(self.endpoint("admin"), nodes, since, (*addons, (STORAGECLASSES, storage_class())), dns)
         spec = ComponentSpec(
             "podnet-boot",
             lambda: run_boot_check(check, write_fd),
@@ -251,7 +254,7 @@ class Cluster:
             event = json.loads(line)
             self._boot_over = self._boot_over or bool(event.get("done"))
             if event.get("error"):
-                event["error"] += self._who_keeps_dying()
+                event["error"] = "\n  ".join([event["error"], *self._who_keeps_dying()])
             elif event.get("done"):
                 event["seconds"] = time.monotonic() - self.config.began
             self.supervisor.report(event)
@@ -265,16 +268,15 @@ class Cluster:
         """A component that dies again and again will not be there at the deadline either: say so now."""
         if not self._boot_over and any(c.restarts >= CRASH_LOOP for c in self.supervisor.components.values()):
             self._boot_over = True
-            self.supervisor.report({"done": True, "error": "a component keeps dying" + self._who_keeps_dying()})
+            self.supervisor.report({"done": True, "error": "\n  ".join(self._who_keeps_dying())})
 
-    def _who_keeps_dying(self) -> str:
-        """Components that were restarted, with their last words: usually the reason for everything else."""
-        texts = [
-            f"\n  {key} was restarted {c.restarts} times ({c.last_exit}): {last_log_line(c.spec.log) or _why_silent(c.spec.log)}"
-            for key, c in self.supervisor.components.items()
-            if c.restarts
+    def _who_keeps_dying(self) -> list[str]:
+        """Components that were restarted, the worst first, with their last words: usually the reason for everything else."""
+        restarted = [(key, c) for key, c in self.supervisor.components.items() if c.restarts]
+        return [
+            f"{key} keeps dying ({c.last_exit}, {c.restarts} times): {last_log_line(c.spec.log) or _why_silent(c.spec.log)}"
+            for key, c in sorted(restarted, key=lambda item: -item[1].restarts)
         ]
-        return "".join(texts)
 
     # --- components ---------------------------------------------------------------------------------------------
 
@@ -466,7 +468,8 @@ def role_labels(node: NodeSpec) -> dict[str, str]:
 def _reason(error: Exception) -> str:
     """One line for the user: of a system call what failed on which file, without its number."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        file = error.filename2 or error.filename  # of a rename where to: the other was a temporary file
+        return f"{file}: {error.strerror}" if file else error.strerror
     return str(error) or type(error).__name__
 
 

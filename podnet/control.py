@@ -5,6 +5,8 @@ Each handler turns a request into an answer at once, or into work for a forked c
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -159,12 +161,15 @@ class ControlVerbs:
     def conntrack(self, request: dict[str, Any]) -> Answer:
         """The connections that a node or host tracks: `{target}`."""
         text = str(request["target"])
-        target = parse_target(text, "default", "")
-        pid = self.cluster.processes().get(target.kind, {}).get(target.name, 0)
+        known = self.cluster.processes()
+        # A bare name is one of the underlay's, as in `node crash NAME`.
+        kind = "host" if text in known["host"] else "node"
+        target = parse_target(text if "/" in text else f"{kind}/{text}", "default", "")
+        pid = known.get(target.kind, {}).get(target.name, 0)
         if not pid and target.kind == "node":
             self.resolver.place(target)  # says which there are, or how it comes back
         if not pid:
-            raise LookupError(f"{text!r} is no node or host: write node/NAME or host/NAME (a pod's node tracks for it)")
+            raise LookupError(f"{text!r} is no node or host (a pod's node tracks for it)")
         found = flows(f"/proc/{pid}/ns/net")
         rows = [{**asdict(flow), "protocol": PROTOCOLS.get(flow.protocol, str(flow.protocol))} for flow in found]
         return {"flows": [{key: _plain(value) for key, value in row.items()} for row in rows]}
@@ -195,10 +200,7 @@ class ControlVerbs:
         return {"node": name, "state": state, "killed": killed}
 
     def restart_component(self, request: dict[str, Any]) -> Answer:
-        """Kill one component; the supervisor starts it again."""
-        import os
-        import signal
-
+        """Signal one component, `{name, signal}` (SIGTERM unless told); the supervisor starts it again when it ends."""
         name = str(request["name"])
         found = self.cluster.supervisor.components.get(name)
         if found is None or not found.pid:

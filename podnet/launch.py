@@ -34,6 +34,7 @@ from podnet.topology.paths import ClusterPaths
 from podnet.topology.spec import ClusterSpec
 
 DOWN_TIMEOUT_S = 5.0
+_PORT_MAX = 65535
 
 
 class ClusterError(Exception):
@@ -225,9 +226,10 @@ def _listen_api(port: int, directories: ClusterDirectories) -> socket.socket:
 
 
 def _last_port(kubeconfig: Path) -> int:
+    """The port in the kubeconfig of last time; 0 where there is none: it is written anew in any case."""
     with contextlib.suppress(OSError):
-        found = re.search(r"https://127\.0\.0\.1:(\d+)", kubeconfig.read_text(encoding="utf-8"))
-        if found:
+        found = re.search(rb"https://127\.0\.0\.1:(\d{1,5})\b", kubeconfig.read_bytes())
+        if found and int(found[1]) <= _PORT_MAX:
             return int(found[1])
     return 0
 

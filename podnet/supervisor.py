@@ -238,6 +238,8 @@ class Supervisor:
     def _converse(self, conversation: Conversation, request: dict[str, Any], fds: list[int]) -> None:
         verb = request.get("verb")
         if verb == "stop":
+            if not any(event.get("done") for event in self.progress):
+                self.report({"done": True, "error": "it was stopped while it booted"})
             self._stopping = True
             self._stop_waiters.append(conversation.sock)
             return

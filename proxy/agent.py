@@ -14,6 +14,7 @@ import asyncio
 import bisect
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -27,6 +28,7 @@ from podnet.controlplane.client.types import Client
 from podnet.proxy.backend import Backend
 from podnet.proxy.conntrack import apply_cleanup, udp_serving
 from podnet.proxy.healthcheck import HealthServer
+from podnet.proxy.metrics import ProxyMetrics
 from podnet.proxy.model import (
     LABEL_SERVICE_NAME,
     LABEL_ZONE,
@@ -49,7 +51,7 @@ _RETRY = Backoff(base_s=0.05, max_s=5.0, jitter=0.5)
 @dataclass(frozen=True, slots=True)
 class ProxyConfig:
     """`pod_cidr` is the cluster's. `service_cidr` "": not known, and then nothing is said about unused addresses in it.
-    `healthz_port` 0: none. `resync_interval_s`: a full pass over the model without any change."""
+    `healthz_port`, `metrics_port` 0: none. `resync_interval_s`: a full pass over the model without any change."""
 
     node_name: str
     node_ip: str
@@ -59,6 +61,7 @@ class ProxyConfig:
     service_cidr: str = "10.96.0.0/16"
     masquerade_all: bool = False
     healthz_port: int = 10256
+    metrics_port: int = 10249
     min_interval_s: float = 0.01
     check_interval_s: float = 1.0
     resync_interval_s: float = 30.0
@@ -96,7 +99,9 @@ class _Agent:
         self._others = other_modes(config.mode, kernel, config.netns)
         self._kernel = kernel
         self._is_tuned = False
-        self._health = HealthServer(port=config.healthz_port)
+        self._metrics = ProxyMetrics(config.mode)
+        pages = {("127.0.0.1", config.metrics_port): self._metrics.page}
+        self._health = HealthServer(config.healthz_port, pages, self._metrics.answered)
         self._dirty = asyncio.Event()
         self._failures = 0
         self._flows_to_check = False
@@ -111,9 +116,11 @@ class _Agent:
         nodes.add_handler(self._node_changed)
 
     def _service_changed(self, key: str, _old: Mapping[str, Any] | None, _new: Mapping[str, Any] | None) -> None:
+        self._metrics.service_changes.add()
         self._mark(key)
 
     def _slice_changed(self, _key: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
+        self._metrics.endpoint_changes.add()
         for piece in (old, new):
             if piece is not None:
                 self._mark(_owner(piece))
@@ -124,6 +131,7 @@ class _Agent:
         self._dirty.set()
 
     def _node_changed(self, _key: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
+        self._health.follow_node(new or {})
         if old is None or new is None or _zone(old) != _zone(new):
             self._dirty.set()
 
@@ -161,6 +169,7 @@ class _Agent:
         try:
             await self.reconcile()
         except (KernelError, OSError) as error:
+            self._metrics.failures.add()
             delay_s = _RETRY.delay_s(self._failures)
             self._failures += 1
             self._backend.invalidate()
@@ -172,7 +181,9 @@ class _Agent:
     async def reconcile(self) -> None:
         """Make everything right, once."""
         model = self._model()
+        begun_s = time.monotonic()
         await asyncio.to_thread(self._backend.sync, model)
+        self._metrics.synced(model, time.monotonic() - begun_s, time.time())
         if not self._is_tuned:  # only now: the rules brought connection tracking into the namespace
             await asyncio.to_thread(self._tune_conntrack)
         while self._others:  # only now: until here the other mode's rules carried the traffic

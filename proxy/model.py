@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from podnet.controlplane.api.addresses import parse_ip, parse_network
+
 LABEL_SERVICE_NAME = "kubernetes.io/service-name"
 LABEL_ZONE = "topology.kubernetes.io/zone"
 IGNORE_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
@@ -294,9 +296,10 @@ def _load_balancer_ips(service: Mapping[str, Any]) -> tuple[IPv4Address, ...]:
 
 def _ipv4(text: object) -> IPv4Address | None:
     try:
-        return IPv4Address(text) if isinstance(text, str) else None
+        address = parse_ip(text) if isinstance(text, str) else None
     except ValueError:
         return None
+    return address if isinstance(address, IPv4Address) else None
 
 
 def _ipv4s(texts: Iterable[object]) -> tuple[IPv4Address, ...]:
@@ -310,7 +313,9 @@ def _networks(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
     found = []
     for text in listed:
         try:
-            found.append(IPv4Network(text, strict=False))
+            network = parse_network(text)
         except ValueError:
             continue
+        if isinstance(network, IPv4Network):
+            found.append(network)
     return tuple(dict.fromkeys(found)) or ((IPv4Network("0.0.0.0/32"),) if listed else ())

@@ -37,9 +37,9 @@ def invalid_value(field: str, value: object, detail: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {_go_value(value)}: {detail}", field)
 
 
-def not_supported(field: str, value: object, supported: list[str]) -> Cause:
-    """`field: Unsupported value: "value": supported values: "a", "b"` (sorted, as upstream)."""
-    names = ", ".join(f'"{name}"' for name in sorted(supported))
+def not_supported(field: str, value: object, supported: list[str], *, sort: bool = True) -> Cause:
+    """`field: Unsupported value: "value": supported values: "a", "b"` (sorted, as upstream mostly has them)."""
+    names = ", ".join(f'"{name}"' for name in (sorted(supported) if sort else supported))
     return Cause("FieldValueNotSupported", f"Unsupported value: {_go_value(value)}: supported values: {names}", field)
 
 
@@ -78,6 +78,8 @@ def _go_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return go_quoted(value)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return "[]string{" + ", ".join(map(go_quoted, value)) + "}"
     if isinstance(value, (dict, list)):
         import json  # late: only the error path needs it
 
@@ -89,15 +91,19 @@ class StatusError(Exception):
     """A refusal with the shape of meta/v1 Status.
 
     `code` is the HTTP status, `reason` the machine word (`NotFound`, `Conflict`, …), `details` the optional
-    `{name, group, kind, uid, causes, retryAfterSeconds}`.
+    `{name, group, kind, uid, causes, retryAfterSeconds}`. `hint` is what upstream keeps to itself and a person would like
+    to know; it goes beside the Status, in a Warning header.
     """
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, details: dict[str, Any] | None = None, *, hint: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details
+        self.hint = hint
 
     def to_status(self) -> dict[str, Any]:
         """The `Status` object that goes on the wire."""
@@ -109,7 +115,7 @@ class StatusError(Exception):
             "message": self.message,
             "reason": self.reason,
         }
-        if self.details:
+        if self.details is not None:
             status["details"] = self.details
         status["code"] = self.code
         return status
@@ -151,11 +157,8 @@ def qualified(plural: str, group: str) -> str:
 
 
 def _details(plural: str, group: str, name: str) -> dict[str, Any]:
-    details: dict[str, Any] = {"name": name}
-    if group:
-        details["group"] = group
-    details["kind"] = plural
-    return details
+    details = {"name": name, "group": group, "kind": plural}
+    return {field: value for field, value in details.items() if value}
 
 
 def not_found(plural: str, name: str, group: str = "") -> StatusError:
@@ -193,11 +196,7 @@ def invalid(kind: str, name: str, causes: list[Cause], group: str = "") -> Statu
         if text not in texts:
             texts.append(text)
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-    details: dict[str, Any] = {"name": name}
-    if group:
-        details["group"] = group
-    details["kind"] = kind
-    details["causes"] = [cause.to_dict() for cause in causes]
+    details = {**_details(kind, group, name), "causes": [cause.to_dict() for cause in causes]}
     return StatusError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {joined}', details)
 
 
@@ -220,8 +219,14 @@ def forbidden(plural: str, name: str, why: str, group: str = "", causes: list[Ca
     return StatusError(403, "Forbidden", f"{subject} is forbidden: {why}", details)
 
 
+def method_not_allowed() -> StatusError:
+    """405: a method that is no verb of the API, or none of this URL."""
+    message = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", message, {})
+
+
 def method_not_supported(plural: str, verb: str, group: str = "") -> StatusError:
-    """405."""
+    """405: the URL is there, but what it addresses cannot do this (upstream says it of watches only)."""
     message = f'{verb} is not supported on resources of kind "{qualified(plural, group)}"'
     return StatusError(405, "MethodNotAllowed", message, _details(plural, group, ""))
 
@@ -234,6 +239,11 @@ def expired(message: str) -> StatusError:
 def gone(message: str) -> StatusError:
     """410 Gone, as watch errors carry it inside an ERROR event."""
     return StatusError(410, "Gone", message)
+
+
+def too_large(message: str) -> StatusError:
+    """413."""
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {message}")
 
 
 def unsupported_media_type(message: str) -> StatusError:

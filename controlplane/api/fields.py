@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podnet.controlplane.api import resources
-from podnet.controlplane.api.errors import bad_request
+from podnet.controlplane.api.errors import bad_request, go_quoted
 from podnet.controlplane.api.types import Object, Resource
 
 _TERM = re.compile(r"((?:[^=!\\]|\\.|!(?!=))*?)(!=|==|=)(.*)", re.DOTALL)
@@ -134,9 +134,22 @@ class FieldSelector:
 
 
 def supported_fields(resource: Resource, extra: tuple[str, ...] = ()) -> Mapping[str, Getter]:
-    """Every field that may be asked for; `extra` are the JSON paths of a CRD's `selectableFields`."""
+    """Every field that may be asked for; `extra` are the JSON paths of a CRD's `selectableFields`. A cluster-scoped kind
+    with a list of its own (Node, Namespace) does not offer metadata.namespace; one without takes both names."""
     custom = {path.lstrip("."): _at(path.lstrip(".")) for path in extra}
-    return {**_METADATA, **_FIELDS.get(resource, {}), **custom}
+    own = _FIELDS.get(resource)
+    if own is None:
+        return {**_METADATA, **custom}
+    metadata = _METADATA if resource.namespaced else _paths("metadata.name")
+    return {**metadata, **own, **custom}
+
+
+def _unsupported(field: str, resource: Resource) -> str:
+    if resource is resources.JOBS:
+        return f"field label {go_quoted(field)} not supported for batchv1.Job"
+    if resource in _FIELDS:
+        return f"field label not supported: {field}"
+    return f'{go_quoted(field)} is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def parse_field_selector(text: str | None, resource: Resource, extra: tuple[str, ...] = ()) -> FieldSelector:
@@ -154,7 +167,7 @@ def parse_field_selector(text: str | None, resource: Resource, extra: tuple[str,
         field, operator, value = match.groups()
         getter = known.get(field)
         if getter is None:
-            raise bad_request(f"field label not supported: {field}")
+            raise bad_request(_unsupported(field, resource))
         terms.append(FieldTerm(field, _unescape(value, text), operator == "!=", getter))
     return FieldSelector(tuple(terms))
 

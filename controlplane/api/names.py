@@ -9,6 +9,8 @@ import re
 
 _LABEL_1123 = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_1123 = _LABEL_1123 + r"(\." + _LABEL_1123 + ")*"
+_LABEL_UNDERSCORE = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_UNDERSCORE = _LABEL_UNDERSCORE + r"(\." + _LABEL_UNDERSCORE + ")*"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = "(" + _QUALIFIED + ")?"
@@ -19,7 +21,7 @@ _PORT_NAME_CHARS = "^[-a-z0-9]+$"
 _COMPILED = {
     pattern: re.compile(pattern, re.ASCII)
     for pattern in (
-        _LABEL_1123, _SUBDOMAIN_1123, _LABEL_1035, _QUALIFIED, _LABEL_VALUE, _CONFIG_MAP_KEY, _ENV_NAME,
+        _LABEL_1123, _SUBDOMAIN_1123, _SUBDOMAIN_UNDERSCORE, _LABEL_1035, _QUALIFIED, _LABEL_VALUE, _CONFIG_MAP_KEY, _ENV_NAME,
     )
 }  # fmt: skip
 
@@ -54,6 +56,18 @@ def dns1123_label(value: str) -> list[str]:
                     "123-abc",
                 )
             )
+    return errors
+
+
+def search_domain(value: str) -> list[str]:
+    """A domain of a resolver's search list: host names' rules, and underscores (`_sip._tcp.example.com`)."""
+    errors = [max_length_error(253)] if len(value) > 253 else []
+    if not _matches(_SUBDOMAIN_UNDERSCORE, value):
+        text = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must "
+            "start and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(text, _SUBDOMAIN_UNDERSCORE, "example.com"))
     return errors
 
 

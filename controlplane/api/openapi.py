@@ -14,7 +14,7 @@ import hashlib
 import importlib.metadata
 import importlib.resources
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
@@ -45,6 +45,8 @@ _METHODS = {
     "patch": ("patch", "patch"),
     "delete": ("delete", "delete"),
 }
+_DOCUMENTS_MAX = 64
+"""More than there are groups and versions; what else a URL may ask for is not remembered for ever."""
 _FORMAT = "1"
 """Raised whenever this file renders differently, so that kubectl's cached copies go stale."""
 
@@ -67,7 +69,7 @@ def document_hashes() -> dict[str, str]:
     }
 
 
-@cache
+@lru_cache(maxsize=_DOCUMENTS_MAX)
 def document_hash(group: str, version: str) -> str:
     """What names a document's content: it changes with the registry's rows and with the schemas' release, so it is known
     without building the document."""
@@ -76,7 +78,7 @@ def document_hash(group: str, version: str) -> str:
     return hashlib.sha512("\n".join([release, _FORMAT, *rows]).encode()).hexdigest().upper()
 
 
-@cache
+@lru_cache(maxsize=_DOCUMENTS_MAX)
 def openapi_document(group: str, version: str) -> bytes | None:
     """The document of one built-in group and version as JSON bytes; None when there is no such version."""
     resources = _resources(group, version)

@@ -75,6 +75,9 @@ _NAMED_STRINGS: dict[tuple[str, str], str] = {
     ("Capabilities", "drop"): "v1.Capability",
 }  # fmt: skip
 
+NAMED_STRINGS = frozenset(_NAMED_STRINGS.values())
+"""Go types that are strings under a name of their own."""
+
 
 def unknown_fields(node: Node, value: Any, path: str = "") -> Iterator[str]:
     """Paths of the fields the schema does not know, lists indexed."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podnet.controlplane.api import names
-from podnet.controlplane.api.errors import StatusError, bad_request, invalid_value
+from podnet.controlplane.api.errors import GoSyntax, StatusError, bad_request, invalid_value
 
 _TOKEN = re.compile(r"\s*(?:(?P<symbol>==|!=|[()=!,<>])|(?P<word>[^()=!,<>\s]+))", re.ASCII)
 _OPERATORS = {"=": "=", "==": "==", "!=": "!=", "in": "in", "notin": "notin", ">": "gt", "<": "lt"}
@@ -131,7 +131,11 @@ def _from_expression(expression: Mapping[str, Any]) -> Requirement:
     values = tuple(sorted(set(expression.get("values") or ())))
     if operator in {"In", "NotIn"}:
         if not values:
-            raise bad_request(str(_invalid("values", [], "for 'in', 'notin' operators, values set can't be empty")))
+            raise bad_request(
+                str(
+                    _invalid("values", GoSyntax("[]string{}"), "for 'in', 'notin' operators, values set can't be empty")
+                )
+            )
         return Requirement(key, operator.lower(), values)
     if operator in {"Exists", "DoesNotExist"}:
         if values:

@@ -42,7 +42,7 @@ def check_options(options: WriteOptions, *, patch_type: str = "", kind: str = "C
     if len(name.encode()) > MAX_NAME:
         causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_NAME} bytes", "fieldManager"))
     elif not name.isprintable():
-        causes.append(_invalid_manager(name))
+        causes += [_invalid_manager(name, at, char) for at, char in enumerate(name) if not char.isprintable()]
     if patch_type == "apply":
         if not name:
             causes.append(required("fieldManager", "is required for apply patch"))
@@ -52,11 +52,9 @@ def check_options(options: WriteOptions, *, patch_type: str = "", kind: str = "C
         raise invalid(_PATCH_OPTIONS if patch_type else kind, "", causes, "meta.k8s.io")
 
 
-def _invalid_manager(name: str) -> Cause:
-    shown = orjson.dumps(name).decode()
-    return Cause(
-        "FieldValueInvalid", f"Invalid value: {shown}: should only contain printable characters", "fieldManager"
-    )
+def _invalid_manager(name: str, at: int, char: str) -> Cause:
+    why = f"invalid character U+{ord(char):04X} (at position {len(name[:at].encode())})"
+    return Cause("FieldValueInvalid", f"Invalid value: {orjson.dumps(name).decode()}: {why}", "fieldManager")
 
 
 def is_component(user: UserInfo) -> bool:
@@ -166,8 +164,10 @@ def prepare_applied(body: Any, name: str, resource: Resource, subresource: str, 
         raise bad_request("invalid object type: an apply patch must say its apiVersion and kind")
     applied = meta.type_check(body, resource)
     unknown = schema.strict_errors(applied)
-    if unknown:
-        raise undeclared(applied, unknown)
+    wrong = apply.type_conflicts(schema.node(applied["apiVersion"], applied["kind"]), applied)
+    refused = [*_undeclared(unknown), *wrong]
+    if refused:
+        raise untyped(applied, refused)
     applied = scheme.check_fields(applied, replace(options, field_validation="Ignore"))
     metadata = applied["metadata"]
     if metadata.setdefault("name", name) != name:
@@ -227,14 +227,15 @@ def _has_applier(obj: Object) -> bool:
     return any(entry["operation"] == "Apply" for entry in obj["metadata"].get("managedFields") or ())
 
 
-def undeclared(applied: Object, problems: list[str]) -> StatusError:
-    """The refusal of an apply with fields that the schema does not know."""
+def _undeclared(problems: list[str]) -> list[str]:
+    return [f".{text.removeprefix('unknown field ').strip(chr(34))}: field not declared in schema" for text in problems]
+
+
+def untyped(applied: Object, problems: list[str]) -> StatusError:
+    """The refusal of an apply whose fields the schema does not know, or not so."""
     metadata = applied["metadata"]
     where = f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}; {applied['apiVersion']}, Kind={applied['kind']}"
-    fields = [
-        f".{text.removeprefix('unknown field ').strip(chr(34))}: field not declared in schema" for text in problems
-    ]
-    said = fields[0] if len(fields) == 1 else "errors:\n  " + "\n  ".join(fields)
+    said = problems[0] if len(problems) == 1 else "errors:\n  " + "\n  ".join(problems)
     return bad_request(f"failed to create typed patch object ({where}): {said}")
 
 

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from podnet.controlplane.api.errors import Cause, bad_request, conflict, invalid, required
 from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object, Resource
@@ -74,8 +76,10 @@ def begin_metadata(obj: Object, resource: Resource, namespace: str, now: float) 
 
 
 def check_namespace(metadata: dict[str, Any], resource: Resource, namespace: str) -> None:
-    """The object's namespace is the request's, and a cluster-scoped object has none."""
+    """The object's namespace is the request's, and a cluster-scoped object has none (`default` is forgiven there)."""
     given = metadata.get("namespace") or ""
+    if given == "default" and not resource.namespaced:
+        given = ""
     if given and given != namespace and (namespace or not resource.namespaced):
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     if resource.namespaced:
@@ -106,7 +110,7 @@ def check_update_version(new: Object, old: Object, resource: Resource) -> None:
             cause = Cause(
                 "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion"
             )
-            raise invalid(resource.kind, name, [cause], resource.group)
+            raise invalid(resource.plural, name, [cause], resource.group)  # the plural: upstream's storage says this
     elif version != old["metadata"]["resourceVersion"]:
         raise conflict(resource.plural, name, group=resource.group)
 
@@ -119,14 +123,45 @@ def uid_precondition(wanted: str, current: str) -> str:
 def check_preconditions(old: Object, resource: Resource, uid: str, resource_version: str) -> None:
     """DeleteOptions.preconditions against the object that stands there."""
     metadata = old["metadata"]
+    why = ""
     if uid and uid != metadata["uid"]:
-        raise conflict(resource.plural, metadata["name"], uid_precondition(uid, metadata["uid"]), resource.group)
-    if resource_version and resource_version != metadata["resourceVersion"]:
         why = (
-            f"Precondition failed: ResourceVersion in precondition: {resource_version}, "
-            f"ResourceVersion in object meta: {metadata['resourceVersion']}"
+            f"the UID in the precondition ({uid}) does not match the UID in record ({metadata['uid']}). "
+            "The object might have been deleted and then recreated"
         )
-        raise conflict(resource.plural, metadata["name"], why, resource.group)
+    elif resource_version and resource_version != metadata["resourceVersion"]:
+        why = (
+            f"the ResourceVersion in the precondition ({resource_version}) does not match the ResourceVersion in record "
+            f"({metadata['resourceVersion']}). The object might have been modified"
+        )
+    if why:
+        raise conflict(resource.kind, metadata["name"], why, resource.group)  # the kind, as upstream says it here
+
+
+_DUPLICATE_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may reject "
+    "such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+)
+
+
+def drop_duplicate_owners(metadata: dict[str, Any], *, patched: bool = False) -> list[str]:
+    """Take out owner references that stand twice, in place; the warning about them."""
+    owners = metadata.get("ownerReferences") or []
+    if len(owners) < 2:
+        return []
+    kept: dict[bytes, Any] = {}
+    dropped = []
+    for owner in owners:
+        same = orjson.dumps(owner, option=orjson.OPT_SORT_KEYS)
+        if same in kept:
+            dropped.append(str(owner.get("uid") or ""))
+        else:
+            kept[same] = owner
+    if not dropped:
+        return []
+    metadata["ownerReferences"] = list(kept.values())
+    when = " after mutating admission happens" if patched else ""  # upstream looks at patches later, and says so
+    return [_DUPLICATE_OWNERS.format(when) + ", ".join(dropped)]
 
 
 def require_name(obj: Object, resource: Resource, choose: Choose = random.choice) -> bool:

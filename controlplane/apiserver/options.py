@@ -126,7 +126,7 @@ def check_list_options(options: ListOptions) -> None:
         if options.continue_token:
             causes.append(_forbidden_match("resourceVersionMatch is forbidden when continue is provided"))
         if match not in {"Exact", "NotOlderThan"}:
-            causes.append(not_supported("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""]))
+            causes.append(not_supported("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""], sort=False))
         if match == "Exact" and options.resource_version == "0":
             causes.append(_forbidden_match('resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
     if options.limit < 0:

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
 
-import orjson
-
 from podnet.controlplane.api.errors import (
     StatusError,
     already_exists,
@@ -49,6 +47,7 @@ from podnet.controlplane.apiserver.options import (
 )
 from podnet.controlplane.apiserver.patching import PatchType, patched, spoils
 from podnet.controlplane.apiserver.services import ServiceAllocator
+from podnet.controlplane.apiserver.stored import encoded, private, unchanged
 from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
 from podnet.controlplane.apiserver.watching import Watch
 from podnet.controlplane.store.types import KeyExistsError, KeyValue, RevisionMismatchError, Store, StoreError
@@ -83,7 +82,7 @@ class Registry:
         self.clock = clock
         self.default_toleration_s = default_toleration_s
         self.ranges = ServiceRanges(IPv4Network(service_cidr), node_port_range)
-        self.services = ServiceAllocator(self, self.ranges)
+        self.services = ServiceAllocator(self, self.ranges, clock=self.clock)
         self._one_at_a_time = asyncio.Lock()
 
     async def start(self) -> None:
@@ -133,6 +132,7 @@ class Registry:
     async def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Entry:
         """POST of a whole object; `obj` becomes the registry's."""
         obj = scheme.check_fields(meta.type_check(obj, resource), options)
+        options.warnings.extend(meta.drop_duplicate_owners(obj["metadata"]))
         meta.begin_metadata(obj, resource, namespace, self.clock())
         await self.cache.wait_fresh()
         if resource.plural == "pods":
@@ -163,6 +163,8 @@ class Registry:
         if resource is SERVICES:
             return await self._create_service(obj, attributes, options)
         scheme.validate_new(obj, resource)
+        if not managers.is_component(options.user):
+            scheme.remark(obj, None, resource, options)
         if not (namespace and self.objects(RESOURCEQUOTAS, namespace)):
             return await self._insert(resource, obj, options)
         async with self._one_at_a_time:  # what may be had depends on what there is
@@ -176,6 +178,7 @@ class Registry:
             await self.cache.wait_fresh()
             self.services.settle(service, None)
             scheme.validate_new(service, SERVICES)
+            scheme.remark(service, None, SERVICES, options)
             resource_quota(attributes, self)
             exists = self.find(SERVICES, attributes.namespace, attributes.name) is not None
             if options.dry_run or exists:  # `exists`: the answer is a 409, nothing to claim for it
@@ -193,12 +196,12 @@ class Registry:
         stored = scheme.stored_form(obj, resource)
         if options.dry_run:
             if self.cache.of(resource).get(key) is not None:
-                raise already_exists(resource.plural, name, resource.group)
+                raise _taken(self.current(resource, namespace, name), resource)
             return scheme.view(Entry(key, stored, 0), resource)
         try:
             kv = await self.store.create(key, encoded(stored))
-        except KeyExistsError:
-            raise already_exists(resource.plural, name, resource.group) from None
+        except KeyExistsError as error:
+            raise _taken(Entry.of(error.current), resource) from None
         return self._written(kv, resource)
 
     async def repair_services(self) -> None:
@@ -236,11 +239,14 @@ class Registry:
         """PUT; True when it created the object."""
         obj = scheme.check_fields(meta.type_check(obj, resource), options)
         metadata = obj["metadata"]
-        if metadata.setdefault("name", name) != name:
+        options.warnings.extend(meta.drop_duplicate_owners(metadata))
+        meta.check_namespace(metadata, resource, namespace)
+        if not metadata.get("name"):
+            raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        if metadata["name"] != name:
             raise bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             )
-        meta.check_namespace(metadata, resource, namespace)
         scheme.apply_defaults(obj, resource)
         await self.cache.wait_fresh()
         missing = self.cache.of(resource).get(key_of(resource, namespace, name)) is None
@@ -274,6 +280,7 @@ class Registry:
                 new = scheme.check_fields(result, options)
             except StatusError as error:
                 raise spoils(patch, patch_type, result, error) from None
+            options.warnings.extend(meta.drop_duplicate_owners(new["metadata"], patched=True))
             scheme.apply_defaults(new, resource)
             return new
 
@@ -386,6 +393,8 @@ class Registry:
         if resource is SERVICES and not subresource:
             self.services.settle(new, old)
         scheme.validate_changed(new, old, resource, subresource)
+        if not subresource and not managers.is_component(options.user):
+            scheme.remark(new, old, resource, options)
         resource_quota(attributes, self)
 
     async def _finish(self, entry: Entry, stored: Object, resource: Resource) -> Entry:
@@ -459,37 +468,10 @@ class Registry:
         return page
 
 
-def private(obj: Object) -> Object:
-    """A copy that a transform may hand out more than once."""
-    copy: Object = deep_copy(obj)
-    return copy
-
-
-def encoded(obj: Object) -> bytes:
-    """An object as it is stored; 400 for text or numbers that JSON cannot hold."""
-    try:
-        return orjson.dumps(ordered(obj))
-    except TypeError as error:
-        raise bad_request(f"the object cannot be written as JSON: {error}") from None
-
-
-def ordered(obj: Object) -> Object:
-    """kind, apiVersion and metadata first, as every Kubernetes document begins, and no resourceVersion."""
-    head = {field: obj[field] for field in ("kind", "apiVersion", "metadata")}
-    return without_version({**head, **{k: v for k, v in obj.items() if k not in head and k != "status"}, **_tail(obj)})
-
-
-def _tail(obj: Object) -> Object:
-    return {"status": obj["status"]} if "status" in obj else {}
-
-
-def without_version(obj: Object) -> Object:
-    """The object as it is stored: its revision is the store's to say."""
-    if "resourceVersion" not in obj["metadata"]:
-        return obj
-    return {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}}
-
-
-def unchanged(new: Object, old: Object) -> bool:
-    """Whether a write would store what is there already: then it is none, and the revision stays."""
-    return without_version(new) == without_version(old)
+def _taken(there: Entry, resource: Resource) -> StatusError:
+    """409: the name is another object's, which may be on its way out."""
+    metadata = there.obj["metadata"]
+    error = already_exists(resource.plural, metadata["name"], resource.group)
+    if metadata.get("deletionTimestamp"):
+        error.message = f"object is being deleted: {error.message}"
+    return error

@@ -5,7 +5,7 @@ Rule: what passes `check_fields` has only known fields of the right types; what 
 
 from __future__ import annotations
 
-from podnet.controlplane.api import schema
+from podnet.controlplane.api import schema, warnings
 from podnet.controlplane.api.defaults import apply_defaults
 from podnet.controlplane.api.errors import bad_request, invalid
 from podnet.controlplane.api.resources import storage_resource
@@ -15,7 +15,7 @@ from podnet.controlplane.api.versions import from_stored, to_stored
 from podnet.controlplane.apiserver.options import WriteOptions
 from podnet.controlplane.apiserver.watchcache import Entry
 
-__all__ = ["apply_defaults", "check_fields", "stored_form", "validate_changed", "validate_new", "view"]
+__all__ = ["apply_defaults", "check_fields", "remark", "stored_form", "validate_changed", "validate_new", "view"]
 
 
 def check_fields(obj: Object, options: WriteOptions) -> Object:
@@ -49,6 +49,12 @@ def validate_changed(new: Object, old: Object, resource: Resource, subresource: 
     causes = validate_update(new, old, resource, subresource)
     if causes:
         raise invalid(resource.kind, new["metadata"].get("name", ""), causes, resource.group)
+
+
+def remark(new: Object, old: Object | None, resource: Resource, options: WriteOptions) -> None:
+    """Tell whoever asks what is odd about an object that is accepted; each remark once, however often a write is tried."""
+    said = warnings.on_create(new, resource) if old is None else warnings.on_update(new, old, resource)
+    options.warnings.extend(text for text in said if text not in options.warnings)
 
 
 def stored_form(obj: Object, resource: Resource) -> Object:

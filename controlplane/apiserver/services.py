@@ -12,24 +12,37 @@ watch cache says. Source: KEP-1880; pkg/registry/core/service of Kubernetes 1.32
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Protocol
 
 from podnet.controlplane.api.errors import StatusError, invalid, invalid_value
-from podnet.controlplane.api.resources import IPADDRESSES, SERVICECIDRS, SERVICES
+from podnet.controlplane.api.resources import EVENTS, IPADDRESSES, SERVICECIDRS, SERVICES
+from podnet.controlplane.api.timestamps import format_time
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.allocation import ServiceRanges, Taken, allocate
+from podnet.controlplane.apiserver.allocation.repair import (
+    ALLOCATOR,
+    MANAGED_BY,
+    Complaint,
+    is_ours,
+    is_parent,
+    plan_repair,
+)
 from podnet.controlplane.apiserver.allocation.taken import address_number, cluster_ips, node_ports
 from podnet.controlplane.apiserver.keys import key_of, prefix_of
 from podnet.controlplane.apiserver.options import DeleteOptions, WriteOptions
 from podnet.controlplane.apiserver.watchcache import Entry, WatchCache
 
-MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
+LOG = logging.getLogger(__name__)
+
 FAMILY = "ipaddress.kubernetes.io/ip-family"
-ALLOCATOR = "ipallocator.k8s.io"
+REPAIRER = "ipallocator-repair-controller"
 
 
 class Records(Protocol):
@@ -84,9 +97,16 @@ class _Held:
 class ServiceAllocator:
     """Gives Services what they need. `ranges` are the cluster's own; ServiceCIDR objects add to them."""
 
-    def __init__(self, records: Records, ranges: ServiceRanges, draw: Callable[[int], int] = random.randrange) -> None:
+    def __init__(
+        self,
+        records: Records,
+        ranges: ServiceRanges,
+        draw: Callable[[int], int] = random.randrange,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._records = records
         self._draw = draw
+        self._clock = clock
         self.ranges = ranges
         self._held = _Held()
         self._ours: dict[str, int] = {}
@@ -121,16 +141,32 @@ class ServiceAllocator:
                 await self._forget(address)
 
     async def repair(self) -> None:
-        """Every cluster address has its IPAddress, and no IPAddress of ours stands for an address nobody has."""
-        held = {address: service for service in self._services() for address in cluster_ips(service)}
+        """Every cluster address has its IPAddress, and no IPAddress of ours stands for an address nobody has; what the
+        user has to mend is told as an event on the Service."""
         recorded = {found["metadata"]["name"]: found for found in self._objects(IPADDRESSES)}
-        for address, service in held.items():
-            found = recorded.get(address)
-            if found is None or not is_parent(found, service):
+        ranges = replace(self.ranges, more=self._added_networks(ending=True))
+        plan = plan_repair(self._services(), recorded, ranges)
+        for service, address in plan.record:
+            try:
                 await self._record(service, address)
-        for address, found in recorded.items():
-            if address not in held and is_ours(found):
-                await self._forget(address)
+            except StatusError as error:  # a hand was quicker; the next repair sees what it did
+                LOG.warning("no IPAddress for %s: %s", address, error)
+        for address in plan.forget:
+            await self._forget(address)
+        for complaint in plan.complaints:
+            await self._complain(complaint)
+
+    async def _complain(self, complaint: Complaint) -> None:
+        """Once for each Service and matter: the event says it until it expires, and then again."""
+        body = event_of(complaint, format_time(self._clock()))
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        if self._records.cache.of(EVENTS).get(key_of(EVENTS, namespace, name)) is not None:
+            return
+        LOG.warning("service %s/%s: %s", namespace, complaint.service["metadata"]["name"], complaint.message)
+        try:
+            await self._records.create(EVENTS, namespace, body, WriteOptions())
+        except StatusError as error:
+            LOG.warning("no event for it: %s", error)
 
     # -- what there is
 
@@ -140,10 +176,10 @@ class ServiceAllocator:
     def _services(self) -> list[Object]:
         return self._objects(SERVICES)
 
-    def _added_networks(self) -> tuple[IPv4Network, ...]:
+    def _added_networks(self, *, ending: bool = False) -> tuple[IPv4Network, ...]:
         added = []
         for found in self._objects(SERVICECIDRS):
-            if found["metadata"].get("deletionTimestamp"):
+            if found["metadata"].get("deletionTimestamp") and not ending:
                 continue
             networks = [IPv4Network(cidr) for cidr in found["spec"].get("cidrs") or () if ":" not in cidr]
             added += [network for network in networks if network != self.ranges.network]
@@ -215,13 +251,28 @@ def ip_address(service: Object, address: str) -> Object:
     }
 
 
-def is_ours(record: Object) -> bool:
-    """Whether the API server wrote this IPAddress."""
-    return (record["metadata"].get("labels") or {}).get(MANAGED_BY) == ALLOCATOR
-
-
-def is_parent(record: Object, service: Object) -> bool:
-    """Whether this IPAddress stands for that Service."""
-    parent, metadata = record["spec"].get("parentRef") or {}, service["metadata"]
-    named = (parent.get("group") or "", parent.get("resource"), parent.get("namespace"), parent.get("name"))
-    return named == ("", "services", metadata["namespace"], metadata["name"])
+def event_of(complaint: Complaint, now: str) -> Object:
+    """The event that tells a complaint; its name is the same as long as the matter is."""
+    service = complaint.service
+    metadata = service["metadata"]
+    digest = hashlib.sha256(f"{metadata.get('uid')}{complaint.message}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {"name": f"{metadata['name']}.{digest}", "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": SERVICES.api_version,
+            "kind": SERVICES.kind,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata.get("uid", ""),
+        },
+        "type": "Warning",
+        "reason": complaint.reason,
+        "message": complaint.message,
+        "source": {"component": REPAIRER},
+        "reportingComponent": REPAIRER,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

@@ -18,7 +18,7 @@ from podnet.controlplane.api.errors import (
     internal_error,
     invalid,
     invalid_value,
-    method_not_supported,
+    method_not_allowed,
     not_supported,
 )
 from podnet.controlplane.api.types import Object, Resource
@@ -35,7 +35,7 @@ from podnet.controlplane.apiserver.watchcache import Entry
 AS_OBJECT = frozenset({"", "status", "approval", "ephemeralcontainers", "finalize"})
 """Subresources that are updates of their object under another strategy."""
 
-PROPAGATION = ("", "Background", "Foreground", "Orphan")
+PROPAGATION = ("", "Foreground", "Background", "Orphan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def create(
     if subresource:
         return await _create_subresource(registry, tokens, request, obj, options)
     if "create" not in resource.verbs:
-        raise method_not_supported(resource.plural, "create", resource.group)
+        raise method_not_allowed()
     if resource.plural == "bindings":
         body = scheme.check_fields(meta.type_check(obj, resource), options)
         name = body["metadata"].get("name") or ""
@@ -100,7 +100,7 @@ async def _create_subresource(
     resource, namespace, name = request.resource, request.namespace, request.name
     sub = resource.subresources.get(request.subresource)
     if sub is None or "create" not in sub.verbs or sub.name not in {"binding", "eviction", "token"}:
-        raise method_not_supported(resource.plural, "create", resource.group)
+        raise method_not_allowed()
     api_version = f"{sub.group}/{sub.version}" if sub.group else sub.version
     body = obj if obj is not None else {}
     body = scheme.check_fields(meta.type_check(body, resource, api_version=api_version, kind=sub.kind), options)
@@ -167,11 +167,11 @@ def _check_verb(request: Request, verb: str) -> None:
     resource = request.resource
     if not request.subresource:
         if verb not in resource.verbs:
-            raise method_not_supported(resource.plural, verb, resource.group)
+            raise method_not_allowed()
         return
     sub = resource.subresources.get(request.subresource)
     if sub is None or verb not in sub.verbs or (sub.name not in AS_OBJECT and sub.name != "scale"):
-        raise method_not_supported(resource.plural, verb, resource.group)
+        raise method_not_allowed()
 
 
 def parse_delete_options(body: Any, options: DeleteOptions) -> DeleteOptions:
@@ -179,7 +179,7 @@ def parse_delete_options(body: Any, options: DeleteOptions) -> DeleteOptions:
     if body is not None:
         _read_delete_options(body, options)
     if options.propagation not in PROPAGATION:
-        causes = [not_supported("propagationPolicy", options.propagation, [*PROPAGATION[1:], "nil"])]
+        causes = [not_supported("propagationPolicy", options.propagation, [*PROPAGATION[1:], "nil"], sort=False)]
         raise _invalid_delete_options(causes)
     return options
 

@@ -18,5 +18,5 @@ class ControllerManagerConfig:
     service_cidr: str = "10.96.0.0/16"
     node_cidr_mask_size: int = 24
     node_monitor_period_s: float = 5.0
-    node_monitor_grace_period_s: float = 40.0
+    node_monitor_grace_period_s: float = 50.0
     default_toleration_s: int = 300

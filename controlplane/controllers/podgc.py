@@ -1,4 +1,6 @@
-"""Pod garbage: pods of nodes that are gone, pods that end before they began, and too many finished ones.
+"""Pod garbage: pods of nodes that are gone or out of service, pods that end before they began, and too many finished ones.
+
+A node that is lost cannot say that its pods have ended; the taint `out-of-service` is an administrator's word for it.
 
 Source: kubernetes pkg/controller/podgc/gc_controller.go.
 """
@@ -19,6 +21,7 @@ from podnet.controlplane.controllers.pods import by_node_name, is_terminal
 
 TERMINATED_THRESHOLD = 12_500
 """Upstream's --terminated-pod-gc-threshold."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _TERMINATED = "terminated"
 
 
@@ -29,6 +32,13 @@ def excess_terminated(pods: Iterable[Object], threshold: int) -> list[Object]:
     if excess <= 0:
         return []
     return sorted(finished, key=lambda pod: (meta.metadata(pod).get("creationTimestamp", ""), meta.name(pod)))[:excess]
+
+
+def is_out_of_service(node: Object | None) -> bool:
+    """Not ready, and somebody has said that it is off: what was to end there has ended."""
+    if node is None or meta.condition_is_true(node, "Ready"):
+        return False
+    return any(taint.get("key") == OUT_OF_SERVICE for taint in (node.get("spec") or {}).get("taints") or ())
 
 
 class PodGCController:
@@ -53,8 +63,8 @@ class PodGCController:
                 self._on_pod(meta.key(pod), None, pod)
             await Controller("podgc", self._queue, self.reconcile, workers=4).run()
 
-    def _on_node(self, key: str, _old: Object | None, new: Object | None) -> None:
-        if new is None:
+    def _on_node(self, key: str, old: Object | None, new: Object | None) -> None:
+        if new is None or (is_out_of_service(new) and not is_out_of_service(old)):
             for pod in self._pods.by_index("node-name", key):
                 self._queue.add(meta.key(pod))
 
@@ -66,6 +76,8 @@ class PodGCController:
         if (node and self._nodes.has_synced and node not in self._nodes.cache) or (
             not node and meta.is_terminating(new)
         ):
+            self._queue.add(key)
+        if node and meta.is_terminating(new) and is_out_of_service(self._nodes.get(node)):
             self._queue.add(key)
         if is_terminal(new) and len(self._pods.by_index("terminal", "yes")) > self._threshold:
             self._queue.add(_TERMINATED)
@@ -86,6 +98,9 @@ class PodGCController:
             return DONE
         if node in self._nodes.cache:
             self._orphaned_since.pop(key, None)
+            if meta.is_terminating(pod) and is_out_of_service(self._nodes.get(node)):
+                await self._fail(pod)
+                await self._delete(pod)
             return DONE
         return await self._collect_orphan(key, pod, node)
 
@@ -102,12 +117,6 @@ class PodGCController:
                 raise
         else:
             return Result(1.0)
-        await self._fail(pod)
-        await self._delete(pod)
-        return DONE
-
-    async def _fail(self, pod: Object) -> None:
-        """Nobody will report this pod's end: say it here, so that its owner counts it as failed."""
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -115,9 +124,17 @@ class PodGCController:
             "message": "PodGC: node no longer exists",
             "lastTransitionTime": format_time(self._context.clock()),
         }
-        status: Object = {"conditions": [condition]}
+        await self._fail(pod, condition)
+        await self._delete(pod)
+        return DONE
+
+    async def _fail(self, pod: Object, *conditions: Object) -> None:
+        """Nobody will report this pod's end: say it here, so that its owner counts it as failed."""
+        status: Object = {"conditions": [*conditions]} if conditions else {}
         if not is_terminal(pod):
             status["phase"] = "Failed"
+        if not status:
+            return
         patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
         try:
             await self._client.patch(

@@ -142,6 +142,7 @@ class ContainerStatus:
     message: str = ""
     pid: int = 0
     log_path: str = ""  # absolute
+    writable_layer: str = ""  # absolute; what the container has written to its root, as CRI's WritableLayer
 
 
 @dataclass(frozen=True, slots=True)

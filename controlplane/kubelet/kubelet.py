@@ -22,6 +22,7 @@ from podnet.controlplane.kubelet.config import KubeletConfig
 from podnet.controlplane.kubelet.config_cache import ConfigCache
 from podnet.controlplane.kubelet.container_config import NodeNames
 from podnet.controlplane.kubelet.cri import RuntimeService
+from podnet.controlplane.kubelet.local_storage import LocalStorageKeeper
 from podnet.controlplane.kubelet.machine import Machine, observe_machine
 from podnet.controlplane.kubelet.node_agent import NodeAgent
 from podnet.controlplane.kubelet.pod_dispatch import PodDispatch
@@ -71,6 +72,7 @@ class Kubelet:
             config.node_name,
             VolumeDirectories(config.paths.volumes_dir),
         )
+        self.local_storage = LocalStorageKeeper(self.context, self.dispatch)
         self.server = KubeletServer(config, runtime, self.dispatch)
 
     async def run(self) -> None:
@@ -106,6 +108,7 @@ class Kubelet:
         await self._pods.wait_synced()
         self.dispatch.collect_orphans()
         group.create_task(supervise("static pods", self.static_pods.run), name="static pods")
+        group.create_task(supervise("local storage", self.local_storage.run), name="local storage")
 
     async def _wake_on_services(self) -> None:
         await self._services.wait_synced()

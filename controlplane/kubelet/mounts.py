@@ -57,14 +57,14 @@ def _expanded(expression: str, environment: Environment) -> str:
     if not expression:
         return ""
     variables = environment.lookup()
-    missing: list[str] = []
+    missing: set[str] = set()
 
     def lookup(name: str) -> str | None:
-        if name not in variables:
-            missing.append(name)
+        if not variables.get(name):
+            missing.add(name)
         return variables.get(name)
 
     text = expand(expression, lookup)
     if missing:
-        raise ConfigError(f"missing value for {missing[0]!r} in subPathExpr")
+        raise ConfigError(f"missing value for {', '.join(sorted(missing))}")
     return text

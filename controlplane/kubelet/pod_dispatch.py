@@ -45,6 +45,11 @@ class PodDispatch:
         """The pods of this node, with the newest status known."""
         return [worker.current_pod for worker in self._workers.values()]
 
+    @property
+    def living(self) -> list[PodWorker]:
+        """The workers of pods that are not ending."""
+        return [worker for worker in self._workers.values() if worker.ending is None]
+
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name; of two with one name the one that is not ending."""
         found = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from time import perf_counter
 
-from podnet.controlplane.metrics import Registry
+from podnet.controlplane.metrics import API_LATENCY_BOUNDS_S, Registry
 from podnet.controlplane.store.types import (
     Event,
     KeyExistsError,
@@ -20,7 +20,6 @@ from podnet.controlplane.store.types import (
     StoreError,
 )
 
-BOUNDS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 _ANSWERS = (KeyExistsError, RevisionMismatchError)
 
 
@@ -40,7 +39,7 @@ class MeasuredStore:
             "etcd_request_duration_seconds",
             "Etcd request latency in seconds for each operation and object type.",
             labels,
-            BOUNDS,
+            API_LATENCY_BOUNDS_S,
         )
 
     async def revision(self) -> int:

@@ -65,7 +65,10 @@ def lock(directory: Path) -> int:
 def connect(directory: Path, synchronous: Synchronous) -> sqlite3.Connection:
     """The writer's connection, with tables made or checked. Raises StoreOpenError."""
     path = directory / FILE_NAME
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # secrets live in it: never by umask
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # secrets live in it: never by umask
+    except OSError as error:
+        raise StoreOpenError(f"cannot open store {path}: {error.strerror}") from error
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         _prepare(connection, path, synchronous)

@@ -230,7 +230,7 @@ class Kubernetes(Plugin):
         if found is None or found[2]:
             return None
         name = parse_question(question, found[1])
-        if name is None or name.labels in _NOT_PREPARED:
+        if name is None or name.labels in _NOT_PREPARED or name.qtype in (AXFR_, IXFR_):
             return None
         answer = zone.lookup(name.labels, name.qtype)
         if answer.records:

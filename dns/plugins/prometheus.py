@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 
+from podnet.controlplane.process_metrics import add_process_metrics
 from podnet.dns.config import Setup
 from podnet.dns.handler import Plugin, Runtime, Served
 from podnet.dns.http import Page
@@ -32,7 +33,7 @@ class Prometheus(Plugin):
         self.address = address
         self._zones = frozenset(zones)
         self._server = f"dns://:{port}"
-        self._end: Callable[[], None] | None = None
+        self._ends: list[Callable[[], None]] = []
 
     async def start(self, runtime: Runtime) -> None:
         """Serve the page."""
@@ -80,14 +81,15 @@ class Prometheus(Plugin):
         for zone in self._zones:
             for name in runtime.siblings:
                 enabled.set(1, self._server, zone, "", name)
-        self._end = await runtime.http.serve(
-            *self.address, "/metrics", lambda: Page(200, metrics.expose(), CONTENT_TYPE)
-        )
+        self._ends = [
+            await runtime.http.serve(*self.address, "/metrics", lambda: Page(200, metrics.expose(), CONTENT_TYPE)),
+            add_process_metrics(metrics),
+        ]
 
     async def stop(self) -> None:
         """No page any more."""
-        if self._end:
-            self._end()
+        while self._ends:
+            self._ends.pop()()
 
     def served(self, what: Served) -> None:
         """Count answers."""

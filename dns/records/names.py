@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
+from podnet.controlplane.api.addresses import parse_ip
 from podnet.dns.records.types import Labels
 
 LABEL_MAX = 63
@@ -36,15 +37,16 @@ def pod_address(label: str) -> str:
     ('10.244.1.7', '', 'fd00::1')
     """
     separator = "." if label.count("-") == 3 and "--" not in label else ":"
-    return "" if ":" in label else canonical_address(label.replace("-", separator))
+    try:
+        return "" if ":" in label or "%" in label else str(ip_address(label.replace("-", separator)))
+    except ValueError:
+        return ""
 
 
 def canonical_address(text: str) -> str:
     """An address in its one canonical spelling; empty for what is none."""
-    if "%" in text:
-        return ""  # an address with a scope means something on one machine only
     try:
-        return str(ip_address(text))
+        return str(parse_ip(text))
     except ValueError:
         return ""
 

@@ -198,6 +198,10 @@ def run_capture(
     except CaptureError as err:
         print(f"podnet: {err}", file=sys.stderr)
         return 1
+    except OSError as err:
+        print(f"podnet: cannot write the capture: {err.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: capture.stop())
     print(f"capturing at {', '.join(point.name for point in points)}", file=sys.stderr, flush=True)
@@ -205,5 +209,9 @@ def run_capture(
         capture.run()
     except BrokenPipeError:  # `-w - | tcpdump -r - -c 1`: whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the rest would be tried once more at the end
+    except OSError as err:  # a full disk: what has been written is a file that can be read up to its last whole packet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"podnet: the capture ended: {err.strerror}; {capture.written} packets captured", file=sys.stderr)
+        return 1
     print(f"{capture.written} packets captured", file=sys.stderr, flush=True)
     return 0

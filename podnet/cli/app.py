@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
+import click
 import typer
 
 from podnet import __version__
@@ -52,10 +54,24 @@ proxy.register(app)
 node.register(app)
 
 
+def _wrong_use(error: click.UsageError) -> NoReturn:
+    """A word too many or too few. Of a group without a verb its help is what was missing."""
+    path = error.ctx.command_path if error.ctx else "podnet"
+    if error.ctx is not None and type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and newer
+        print(error.ctx.get_help(), file=sys.stderr)
+        sys.exit(error.exit_code)
+    fail(" ".join(error.format_message().split()), f"{path} --help", code=error.exit_code)
+
+
 def main() -> None:
     """The entry point: 0 good, 1 failed, 2 usage."""
     try:
-        app()
+        code = app(prog_name="podnet", standalone_mode=False)  # what is wrong is said below, in a line and not in a box
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.UsageError as err:
+        _wrong_use(err)
+    except click.ClickException as err:
+        fail(err.format_message(), code=err.exit_code)
     except ClusterError as err:
         fail(str(err), err.fix)
     except (SpecError, ClusterNameError) as err:

@@ -116,12 +116,17 @@ def _note_of_change(spec: ClusterSpec) -> str:
 
 
 def _stored_spec(file: Path, name: str) -> ClusterSpec:
-    """What the cluster was made of last time."""
+    """What the cluster was made of last time. Raises ClusterError with how to go on, whatever became of the file."""
     try:
-        return load_cluster_spec(read_text(file), str(file))
+        return load_cluster_spec(file.read_text(encoding="utf-8"), str(file))
     except SpecError as error:
-        again = f"podnet up -c {name} -f FILE (or --nodes N) to say anew what it is made of"
-        raise launch.ClusterError(str(error), f"{again}, or podnet down -c {name} --purge to forget it") from error
+        reason = str(error)
+    except OSError as error:
+        reason = f"{file}: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = f"{file}: is not UTF-8 text"
+    again = f"podnet up -c {name} -f FILE (or --nodes N) to say anew what it is made of"
+    raise launch.ClusterError(reason, f"{again}, or podnet down -c {name} --purge to forget it")
 
 
 def down(

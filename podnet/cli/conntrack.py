@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def conntrack(
-    target: Annotated[str, typer.Argument(help="node/NAME or host/NAME.")],
+    target: Annotated[str, typer.Argument(help="A node or host: NAME, node/NAME, host/NAME.")],
     to: Annotated[str, typer.Option(help="Only connections that were sent to this address.")] = "",
     cluster: Cluster = DEFAULT_CLUSTER,
     output: Output = Format.TEXT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -52,6 +53,8 @@ def capture(
     """Capture at several points at once into one pcapng file, one interface block a point; stop with Ctrl-C."""
     for point in points:
         parse_point(point)
+    if not math.isfinite(seconds):
+        fail(f"{seconds} is no number of seconds", "leave --seconds away and stop with Ctrl-C", code=2)
     request = {
         "verb": "capture",
         "points": points,

@@ -86,6 +86,11 @@ class Booted:
         )
         return result
 
+    def python(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a Python program with the cluster's kubeconfig. Warnings of the libraries it imports are not ours."""
+        argv = [sys.executable, "-W", "ignore", "-c", program, *words]
+        return self._run(argv, timeout=120)
+
     def kubectl_json(self, *words):
         return json.loads(self.kubectl(*words, "-o", "json").stdout)
 

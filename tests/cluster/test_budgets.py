@@ -80,6 +80,54 @@ def test_who_is_not_healthy_may_go_when_the_policy_says_so(room):
     room.wait(lambda: name not in room.pods("sick"), "it went")
 
 
+def test_a_drain_takes_who_is_unhealthy_while_the_others_are_enough(room):
+    """unhealthyPodEvictionPolicy: IfHealthyBudget, which is what nobody has to say, and then AlwaysAllow."""
+    probe = {"exec": {"command": ["test", "!", "-e", "/tmp/sick"]}, "periodSeconds": 1, "failureThreshold": 1}
+    there = {"kubernetes.io/hostname": "worker-1"}
+    pod = template("web", container={"readinessProbe": probe}, nodeSelector=there)
+    room.apply(workload("Deployment", "web", pod=pod, replicas=3), budget("web", "web", minAvailable=2))
+    room.rolled_out("deploy/web")
+
+    def is_counted(healthy):
+        found = room.get("pdb", "web")
+        wanted = (healthy, found["metadata"]["generation"])
+        status = found.get("status", {})
+        return (status.get("currentHealthy"), status.get("observedGeneration")) == wanted
+
+    def fall_sick(name):
+        room.kubectl("exec", name, "--", "touch", "/tmp/sick")
+
+    first, second, third = sorted(room.pods("web"))
+    fall_sick(first)
+    room.wait(lambda: is_counted(2), "one is unhealthy")
+    assert "Cannot evict pod as it would violate" in room.evict(second).stderr
+    assert room.condition("pdb", "web", "DisruptionAllowed")["reason"] == "InsufficientPods"
+    assert room.evict(first).returncode == 0, "two are enough, and this one is none of them"
+    room.wait(lambda: first not in room.pods("web") and is_counted(3), "its place is taken")
+    healthy = next(name for name in room.pods("web") if name not in {second, third})
+    for name in (second, third):
+        fall_sick(name)
+    room.wait(lambda: is_counted(1), "too few are healthy now")
+    for name in (second, third, healthy):
+        assert "Cannot evict pod as it would violate the pod's disruption budget." in room.evict(name).stderr
+    room.patch("pdb", "web", {"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}})
+    room.wait(lambda: is_counted(1), "the change is seen")
+    try:
+        refused = room.kubectl(
+            "drain", "worker-1", "--ignore-daemonsets", "--pod-selector=app=web", "--timeout=2s", check=False
+        )
+        assert refused.returncode == 1
+        told = (
+            'error when evicting pods/"{}" -n "{}" (will retry after 5s): '
+            "Cannot evict pod as it would violate the pod's disruption budget."
+        )
+        names = (second, third, healthy)
+        assert [told.format(name, room.namespace) in refused.stderr for name in names] == [False, False, True]
+        room.wait(lambda: set(room.pods("web")) & {*names} == {healthy}, "the unhealthy two went")
+    finally:
+        room.kubectl("uncordon", "worker-1")
+
+
 def test_preemption_spares_who_is_under_a_budget(room):
     cluster = room.cluster
     cpu = int(cluster.kubectl_json("get", "node", "worker-1")["status"]["allocatable"]["cpu"]) * 1000

@@ -129,6 +129,8 @@ def test_a_bad_cluster_yaml_names_path_and_line(cluster, tmp_path, text, expecte
         (["exec", "node/none", "--", "true"], 1),
         (["capture", "node/worker-1:none", "-w", "/dev/null"], 1),
         (["capture", "node/worker-1", "-w", "/dev/null", "-f", "gibberish filter"], 1),
+        (["capture", "node/worker-1", "-w", "/dev/full"], 1),
+        (["conntrack", "pod/x"], 1),
         (["up", "--nodes", "-1"], 2),
         (["up", "-c", "Bad_Name"], 1),
         (["nonsense"], 2),
@@ -140,7 +142,7 @@ def test_a_bad_cluster_yaml_names_path_and_line(cluster, tmp_path, text, expecte
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_use_is_one_clear_line(cluster, words, code):
-    if words[0] in ("exec", "capture", "link"):
+    if words[0] in ("exec", "capture", "link", "conntrack"):
         words = [words[0], "-c", cluster.name, *words[1:]]
     result = cluster.podnet(*words, check=False)
     assert result.returncode == code, result.stderr
@@ -155,6 +157,13 @@ def test_exec_passes_streams_and_exit_codes(cluster):
     assert cluster.exec_cli("node/worker-1", "cat", input="in and out").stdout == "in and out"
     assert cluster.exec_cli("node/worker-1", "no-such-program", check=False).returncode == 127
     assert cluster.exec_cli("node/worker-1", "sh", "-c", "kill -9 $$", check=False).returncode == 137
+
+
+@pytest.mark.parametrize("name", ["worker-1", "node/worker-1", "client", "host/client"])
+def test_what_a_node_or_host_tracks_by_any_of_its_names(cluster, name):
+    flows = json.loads(cluster.podnet("conntrack", "-c", cluster.name, name, "-o", "json").stdout)
+    assert isinstance(flows, list)
+    assert name.endswith("client") or any(flow["destination_port"] == 6443 for flow in flows)
 
 
 def test_ping_and_curl_by_name(cluster, namespace):

@@ -5,9 +5,6 @@ Each runs in a process of its own, as a program would: it reads the kubeconfig o
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 POD = """
@@ -139,12 +136,5 @@ def box(cluster):
 
 @pytest.mark.parametrize("program", [KUBERNETES, LIGHTKUBE], ids=["kubernetes", "lightkube"])
 def test_a_program(cluster, box, program):
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, box],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    result = cluster.python(program, box)
     assert result.stdout == "ok\n", result.stderr

@@ -31,6 +31,15 @@ def on_exit(action: str, code: int) -> dict:
     return {"rules": [{"action": action, "onExitCodes": {"operator": "In", "values": [code]}}]}
 
 
+def on_disruption(action: str) -> dict:
+    return {"rules": [{"action": action, "onPodConditions": [{"type": "DisruptionTarget"}]}]}
+
+
+def not_on_exit(action: str, *codes: int) -> dict:
+    exits = {"containerName": "c", "operator": "NotIn", "values": [*codes]}
+    return {"rules": [{"action": action, "onExitCodes": exits}]}
+
+
 BY_HAND = job("by-label", "true", manualSelector=True, selector={"matchLabels": {"app": "by-label"}})
 LOOK_UP = "until nslookup peers-1.peers.jobs.svc.cluster.local; do sleep 0.2; done"
 OBJECTS = [
@@ -57,6 +66,11 @@ OBJECTS = [
         "exit $JOB_COMPLETION_INDEX",
         **by_index(2, backoffLimitPerIndex=5, podFailurePolicy=on_exit("FailIndex", 1)),
     ),
+    job("shrugs", "sleep 1000", backoffLimit=0, podFailurePolicy=on_disruption("Ignore")),
+    job("tallies", "sleep 1000", backoffLimit=0, podFailurePolicy=on_disruption("Count")),
+    job("quits", "sleep 1000", podFailurePolicy=on_disruption("FailJob")),
+    job("others", "exit 3", podFailurePolicy=not_on_exit("FailJob", 1, 2)),
+    job("listed", "exit 2", backoffLimit=0, podFailurePolicy=not_on_exit("FailJob", 1, 2)),
     job("naps", "sleep 1000"),
     job("patient", "trap : TERM; sleep 1000 & wait; wait", podReplacementPolicy="Failed"),
     job("elsewhere", "true", managedBy=CONTROLLER),
@@ -148,6 +162,8 @@ def test_a_zone_is_kept_or_refused_and_a_job_made_by_hand_is_nobodys_turn(room):
         ("late", "DeadlineExceeded", {"failed": 1}),
         ("inside", "BackoffLimitExceeded", {"failed": 1}),
         ("counts", "BackoffLimitExceeded", {"failed": 1}),
+        ("others", "PodFailurePolicy", {"failed": 1}),
+        ("listed", "BackoffLimitExceeded", {"failed": 1}),
         ("enough", "SuccessPolicy", {"succeeded": 1, "completedIndexes": "0"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -164,6 +180,38 @@ def test_jobs_end_as_they_were_told(room, name, reason, status):
     assert {key: found.get(key) for key in status} == status
     assert (found["uncountedTerminatedPods"], found["ready"], found["terminating"]) == ({}, 0, 0)
     assert [pod for pod in room.pods_of(name) if pod["metadata"].get("finalizers")] == []
+
+
+def test_an_eviction_counts_as_the_policy_says(room):
+    """By the condition DisruptionTarget that an eviction leaves on the pod."""
+    names = ("shrugs", "tallies", "quits")
+    evicted = {}
+    for name in names:
+        room.wait(lambda name=name: room.get("job", name).get("status", {}).get("ready") == 1, f"{name} runs")
+        (pod,) = room.pods_of(name)
+        evicted[name] = pod["metadata"]["name"]
+        assert room.evict(evicted[name]).returncode == 0
+    for name in names[1:]:
+        room.kubectl("wait", "--for=condition=failed", f"job/{name}", f"--timeout={WAIT_S:.0f}s")
+
+    def failure(name):
+        return room.condition("job", name, "Failed")
+
+    assert failure("tallies")["reason"] == "BackoffLimitExceeded"
+    told = f"Pod {ROOM}/{evicted['quits']} has condition DisruptionTarget matching FailJob rule at index 0"
+    assert (failure("quits")["reason"], failure("quits")["message"]) == ("PodFailurePolicy", told)
+    assert ("PodFailurePolicy", told) in room.events_of("quits")
+    text = " failed with exit code 3 matching FailJob rule at index 0"
+    room.kubectl("wait", "--for=condition=failed", "job/others", f"--timeout={WAIT_S:.0f}s")
+    assert failure("others")["message"].startswith(f"Container c for pod {ROOM}/others-")
+    assert failure("others")["message"].endswith(text)
+
+    def replaced():
+        return {pod["metadata"]["name"] for pod in room.pods_of("shrugs")} - {evicted["shrugs"]}
+
+    room.wait(replaced, "who was evicted has a successor")
+    found = room.get("job", "shrugs")["status"]
+    assert (found.get("failed", 0), found.get("conditions", [])) == (0, [])
 
 
 def test_a_job_naps_and_goes_on(room):

@@ -57,6 +57,22 @@ def deploy(cluster, app, replicas):
     cluster.kubectl("rollout", "status", f"deployment/{app}", f"--timeout={WAIT_S:.0f}s")
 
 
+def members(cluster, name, replicas):
+    """A StatefulSet with a member on every node."""
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    labels = {"app": name}
+    pod = {
+        "terminationGracePeriodSeconds": 1,
+        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": labels}}],
+        "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "100000"]}],
+    }
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"serviceName": name, "replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}, "spec": spec}
+    cluster.apply(json.dumps({**body, "spec": {**spec, "podManagementPolicy": "Parallel"}}))
+    cluster.kubectl("rollout", "status", f"statefulset/{name}", f"--timeout={WAIT_S:.0f}s")
+
+
 def settled(cluster, app, replicas, not_on=""):
     found = pods_of(cluster, app)
     running = [
@@ -70,7 +86,9 @@ def settled(cluster, app, replicas, not_on=""):
 
 
 def test_what_a_dead_node_ran_runs_elsewhere_and_its_return_cleans_up(yard):
+    members(yard, "named", 3)
     deploy(yard, "healed", 6)
+    (member,) = [p["metadata"] for p in pods_of(yard, "named") if p["spec"]["nodeName"] == "worker-1"]
     victims = [p for p in pods_of(yard, "healed") if p["spec"]["nodeName"] == "worker-1"]
     assert victims, "every node has its share"
     state = yard.state / "nodes" / "worker-1"
@@ -89,6 +107,13 @@ def test_what_a_dead_node_ran_runs_elsewhere_and_its_return_cleans_up(yard):
     yard.wait(lambda: settled(yard, "healed", 6, "worker-1"), "replacements", WAIT_S)
     assert time.monotonic() - began < 60
     assert any((state / "sandboxes").iterdir()), "the disk of a dead node stays"
+    # Of a StatefulSet there are never two of one name: it waits until somebody says that the first has ended.
+    waiting = yard.kubectl_json("get", "pod", member["name"])["metadata"]
+    assert waiting["uid"] == member["uid"]
+    assert "deletionTimestamp" in waiting
+    yard.kubectl("taint", "node", "worker-1", "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
+    yard.wait(lambda: settled(yard, "named", 3, "worker-1"), "the member runs elsewhere", WAIT_S)
+    yard.kubectl("taint", "node", "worker-1", "node.kubernetes.io/out-of-service-")
     answer = node(yard, "restart", "worker-1")
     assert answer["state"] == "running"
     assert ready(yard, "worker-1")
@@ -102,7 +127,7 @@ def test_what_a_dead_node_ran_runs_elsewhere_and_its_return_cleans_up(yard):
 
     yard.wait(nothing_left, "nothing of the replaced pods on its disk", WAIT_S)
     assert len(pods_of(yard, "healed")) == 6
-    yard.kubectl("delete", "deployment,service", "healed")
+    yard.kubectl("delete", "deployment/healed", "service/healed", "statefulset/named")
 
 
 def test_a_restart_keeps_the_pods_that_nobody_replaced(yard):

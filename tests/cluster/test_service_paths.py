@@ -304,3 +304,36 @@ def test_a_segment_outside_the_window_ends_no_connection(world, start_in_room, s
     assert sent.split() == [str(len(segment))] * 3
     output, errors = talk.communicate("go on\n", timeout=20)
     assert (output.strip(), errors) == ("web-late", "")
+
+
+def test_an_address_with_zeros_in_front_is_decimal(world):
+    """010.096.077.007 is 10.96.77.7 for the API, the rules and the names, never an octal number (CVE-2021-29923)."""
+    world.service("zeros", clusterIP="010.096.077.007")
+    world.answered("c-1", "10.96.77.7", BOTH, 8)
+    world.answered("node/worker-2", "10.96.77.7", BOTH, 8)
+    world.cluster.wait(
+        lambda: world.shell("c-2", "dig +short +search zeros").split() == ["10.96.77.7"], "the name of it", 10
+    )
+
+
+def test_the_proxy_of_a_node_tells_its_mode_and_whether_the_node_stays(world):
+    """Port 10249 for the node itself; 10256 for load balancers, which are to leave a node that is marked for deletion."""
+    mark = "ToBeDeletedByClusterAutoscaler"
+
+    def code(source, path):
+        return world.shell(source, f"curl -s -o /dev/null -m 2 -w '%{{http_code}}' http://{path}").strip()
+
+    worker = world.nodes["worker-1"]
+    assert world.shell("node/worker-1", "curl -s http://127.0.0.1:10249/proxyMode") == world.mode
+    assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in world.shell(
+        "node/worker-1", "curl -s http://127.0.0.1:10249/metrics"
+    )
+    assert code("host/client", f"{worker}:10249/proxyMode") == "000", "nobody else is told"
+    assert code("host/client", f"{worker}:10256/healthz") == "200"
+    world.cluster.kubectl("taint", "node", "worker-1", f"{mark}=1:NoSchedule")
+    try:
+        world.cluster.wait(lambda: code("host/client", f"{worker}:10256/healthz") == "503", "healthz says 503", 10)
+        assert code("host/client", f"{worker}:10256/livez") == "200"
+    finally:
+        world.cluster.kubectl("taint", "node", "worker-1", f"{mark}-")
+    world.cluster.wait(lambda: code("host/client", f"{worker}:10256/healthz") == "200", "healthz says 200", 10)

@@ -259,6 +259,31 @@ def test_a_provisioner_that_fails_leaves_nothing_half_made(cluster, namespace):
     wait_ready(cluster, namespace, "p")
 
 
+def test_a_full_disk_keeps_the_claim_waiting_until_there_is_room(cluster, namespace):
+    """The disk of the node's volumes is a small one, for once, and something has filled it."""
+    root = cluster.state / "nodes" / "worker-1" / "volumes"
+    fill = f"mkdir -p {root} && mount -t tmpfs -o size=2m tmpfs {root} && head -c 4m /dev/zero > {root}/filler"
+    cluster.exec("node/worker-1", "sh", "-c", fill, check=False)
+    here = {"nodeSelector": {"kubernetes.io/hostname": "worker-1"}}
+    try:
+        create(cluster, namespace, claim("data"), pod("p", [of_claim("v", "data")], **here))
+        told = wait_event(cluster, namespace, "ProvisioningFailed", "no space left on device", "data")
+        assert told["message"].startswith(f'failed to provision volume with StorageClass "standard": {root}/pvc-')
+        wait_phase(cluster, namespace, "pvc/data", "Pending")
+        assert "ProvisioningFailed" in cluster.kubectl("describe", "pvc", "data", "-n", namespace).stdout
+        assert cluster.kubectl("get", "pod", "p", "-n", namespace, "--no-headers").stdout.split()[2] == "Pending"
+        bound_to = [v["spec"]["claimRef"] for v in cluster.kubectl_json("get", "pv")["items"]]
+        assert namespace not in {reference["namespace"] for reference in bound_to}
+        assert cluster.exec("node/worker-1", "ls", "-A", str(root)).stdout.split() == ["filler"]
+        cluster.exec("node/worker-1", "rm", f"{root}/filler")
+        wait_ready(cluster, namespace, "p")
+        wait_phase(cluster, namespace, "pvc/data", "Bound")
+        cluster.kubectl("delete", "pod,pvc", "--all", "-n", namespace)
+        cluster.wait(lambda: not cluster.exec("node/worker-1", "ls", "-A", str(root)).stdout, "nothing is left", 60)
+    finally:
+        cluster.exec("node/worker-1", "umount", "-l", str(root), check=False)
+
+
 def test_binding_survives_whoever_is_killed(cluster, namespace):
     """Scheduler, binder and provisioners die while eight claims are being bound; all come to rest, each with its own."""
     names = [f"p{number}" for number in range(8)]

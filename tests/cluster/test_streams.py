@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -260,14 +259,7 @@ print("ok")
 
 
 def test_the_python_client(cluster, web):
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PYTHON_CLIENT, web],
-        env=cluster.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    result = cluster.python(PYTHON_CLIENT, web)
     assert result.stdout == "ok\n", result.stderr
 
 

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import runtime_node
 
 from podnet.controlplane.kubelet.cri import ContainerState, Mount, RuntimeServiceError
 from podnet.controlplane.kubelet.images import catalogue
 
 pytestmark = pytest.mark.kernel
-
-
-def _cases() -> ModuleType:
-    name = "runtime_cases"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-runtime_cases = _cases()
-node = runtime_cases.node
-settled = runtime_cases.settled
+node = runtime_node.node
 
 
 async def get(node: Any, container_id: str, path: str, port: int = 80, *more: str) -> str:

@@ -158,6 +158,8 @@ def render(path: Path) -> str:
         elif kind == "k":
             keys = orjson.loads(text)
             out.append("[" + ",".join(f"{key}={orjson.dumps(value).decode()}" for key, value in keys.items()) + "]")
+        elif kind == "i":
+            out.append(f"[{text}]")
         else:
             out.append(f"[={text}]")
     return "".join(out)

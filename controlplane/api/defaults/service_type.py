@@ -6,7 +6,7 @@ forgives that, and refuses only what somebody set anew.
     old type    new type       dropped when unchanged
     any other   ExternalName   clusterIP(s), ipFamilies, ipFamilyPolicy, internalTrafficPolicy
     NodePort    ClusterIP      ports[].nodePort, externalTrafficPolicy
-    LB          any other      allocateLoadBalancerNodePorts, loadBalancerClass, healthCheckNodePort
+    LB          any other      allocateLoadBalancerNodePorts, loadBalancerClass, healthCheckNodePort, status.loadBalancer
 
 Rule: pure; works on the new object in place, before allocation and validation.
 Source: the Service strategy of Kubernetes 1.32.
@@ -30,6 +30,7 @@ def drop_type_fields(new: Object, old: Object) -> Object:
         _drop_unchanged(after, before, _ADDRESS_FIELDS)
     if was == "LoadBalancer" != now:
         _drop_unchanged(after, before, _BALANCER_FIELDS)
+        new["status"] = {**(new.get("status") or {}), "loadBalancer": {}}  # nobody balances for it any more
     if _has_node_ports(before) and not _has_node_ports(after) and _node_ports(after) == _node_ports(before):
         for port in after.get("ports") or ():
             port.pop("nodePort", None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from podnet.controlplane.api.errors import StatusError, bad_request
+from podnet.controlplane.api.errors import bad_request, too_large
 from podnet.controlplane.api.meta import deep_copy
 from podnet.controlplane.api.patch.refusal import does_not_apply, go_type_word
 from podnet.controlplane.api.types import Object
@@ -30,10 +30,11 @@ def apply_json_patch(doc: Object, operations: Any) -> Object:
     """`doc` after all operations. Raises StatusError 400 (malformed), 413 (too many), 422 (does not apply)."""
     if not isinstance(operations, list):
         word = go_type_word(operations)
-        raise bad_request(f"error decoding patch: json: cannot unmarshal {word} into Go value of type jsonpatch.Patch")
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {word} into Go value of type []handlers.jsonPatchOp"
+        )
     if len(operations) > MAX_OPERATIONS:
-        message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
-        raise StatusError(413, "RequestEntityTooLarge", message)
+        raise too_large(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}")
     root: list[Any] = [deep_copy(doc)]  # in a box, so that the pointer "" has a parent too
     copied = 0
     for operation in operations:
@@ -54,17 +55,23 @@ def _checked(operation: Any) -> tuple[str, str]:
     if not isinstance(operation, dict):
         word = go_type_word(operation)
         raise bad_request(
-            f"error decoding patch: json: cannot unmarshal {word} into Go value of type jsonpatch.Operation"
+            f"error decoding patch: json: cannot unmarshal {word} into Go value of type handlers.jsonPatchOp"
         )
-    name, path = operation.get("op"), operation.get("path")
-    if not isinstance(name, str) or name not in _OPERATIONS:
-        raise bad_request(f"Unexpected kind: {name if isinstance(name, str) else 'unknown'}")
-    if not isinstance(path, str):
-        raise bad_request(f"{name} operation has no path")
-    if name in {"move", "copy"} and not isinstance(operation.get("from"), str):
-        raise bad_request(f"{name} operation has no from")
+    for field in ("op", "path", "from"):
+        if not isinstance(operation.get(field, ""), str):
+            word = go_type_word(operation[field])
+            raise bad_request(
+                f"error decoding patch: json: cannot unmarshal {word} into Go struct field jsonPatchOp.{field} of type string"
+            )
+    name, path = operation.get("op", "unknown"), operation.get("path")
+    if name not in _OPERATIONS:
+        raise does_not_apply(f"Unexpected kind: {name}")
+    if path is None:
+        raise does_not_apply(f"{name} operation has no path")
+    if name in {"move", "copy"} and "from" not in operation:
+        raise does_not_apply(f"{name} operation has no from")
     if name in {"add", "replace"} and "value" not in operation:
-        raise bad_request(f"{name} operation has no value")
+        raise does_not_apply(f"{name} operation has no value")
     return name, path
 
 

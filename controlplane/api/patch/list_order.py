@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podnet.controlplane.api.patch.refusal import does_not_apply
+from podnet.controlplane.api.patch.refusal import cannot_merge
 
 
 def check_order(patch: list[Any], order: list[Any], merge_key: str | None, directive: str) -> None:
@@ -22,7 +22,7 @@ def check_order(patch: list[Any], order: list[Any], merge_key: str | None, direc
         if position < len(wanted) and _same(wanted[position], entry, merge_key):
             position += 1
     if position < len(wanted):
-        raise does_not_apply(
+        raise cannot_merge(
             f"The order in patch list:\n{_go_list(patch)}\n doesn't match {directive.partition('/')[0]} list:\n{_go_list(order)}\n"
         )
 
@@ -69,14 +69,15 @@ def _known_position(entries: list[Any], wanted: Any, merge_key: str | None) -> i
 
 def go_map(entry: dict[str, Any]) -> str:
     """A map as Go's %v prints it, which is how upstream's messages show an item."""
-    return "map[" + " ".join(f"{key}:{_go_value(entry[key])}" for key in sorted(entry)) + "]"
+    return "map[" + " ".join(f"{key}:{go_value(entry[key])}" for key in sorted(entry)) + "]"
 
 
 def _go_list(entries: list[Any]) -> str:
-    return "[" + " ".join(_go_value(entry) for entry in entries) + "]"
+    return "[" + " ".join(go_value(entry) for entry in entries) + "]"
 
 
-def _go_value(value: Any) -> str:
+def go_value(value: Any) -> str:
+    """A value as Go's %v prints it."""
     if isinstance(value, dict):
         return go_map(value)
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """How a patch that does not fit is refused: 400 when it makes no sense, 422 when it does not apply to this object.
 
-Upstream's 422 says only its first sentence; the reason goes beside it as a cause, which kubectl prints.
+Upstream's 422 says one sentence and no reason; the reason goes beside it as a hint, which kubectl prints as a warning.
 Source: apiserver pkg/endpoints/handlers/patch.go.
 """
 
@@ -11,9 +11,12 @@ from podnet.controlplane.api.errors import StatusError, bad_request
 
 def does_not_apply(why: str) -> StatusError:
     """422: the patch is well formed but cannot be applied to this object."""
-    cause = {"reason": "FieldValueInvalid", "message": why, "field": "patch"}
-    message = "the server rejected our request due to an error in our request"
-    return StatusError(422, "Invalid", message, {"causes": [cause]})
+    return StatusError(422, "Invalid", "the server rejected our request due to an error in our request", {}, hint=why)
+
+
+def cannot_merge(why: str) -> StatusError:
+    """422: a strategic patch breaks the rules of its list. Upstream says why, and calls it an error of the server."""
+    return StatusError(422, "Invalid", why, {})
 
 
 def too_deep() -> StatusError:

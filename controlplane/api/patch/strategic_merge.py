@@ -19,7 +19,7 @@ from typing import Any
 from podnet.controlplane.api.errors import bad_request, unsupported_media_type
 from podnet.controlplane.api.meta import deep_copy
 from podnet.controlplane.api.patch import list_order
-from podnet.controlplane.api.patch.refusal import does_not_apply, go_type_word, too_deep
+from podnet.controlplane.api.patch.refusal import cannot_merge, does_not_apply, go_type_word, too_deep
 from podnet.controlplane.api.schema_node import Node
 from podnet.controlplane.api.types import Object
 
@@ -62,7 +62,7 @@ def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Node | N
         if directive == "delete":
             return {}
         if directive != "merge":
-            raise does_not_apply(f"unknown patch type: {directive}")
+            raise cannot_merge(f"unknown patch type: {directive}")
     _retain_keys(original, patch)
     _merge_ordered_lists(original, patch, schema)
     for key, value in patch.items():
@@ -148,10 +148,10 @@ def _merge_list(original: list[Any], patch: list[Any], field: Node) -> list[Any]
         return _merge_primitives(original, patch)
     merge_key = field.merge_key
     if merge_key is None:
-        raise does_not_apply(f"cannot merge lists without merge key for {field.go_type}")
+        raise cannot_merge(f"cannot merge lists without merge key for {field.go_type}")
     for entry in (*original, *patch):
         if not isinstance(entry, dict):
-            raise does_not_apply(f"cannot merge a list of objects with {go_type_word(entry)}")
+            raise cannot_merge(f"cannot merge a list of objects with {go_type_word(entry)}")
     server_order = list(original)
     kept, changes = _special_elements(original, patch, merge_key)
     for change in changes:
@@ -192,15 +192,15 @@ def _special_elements(
         elif directive == "replace":
             replace = True
         elif directive == "merge":
-            raise does_not_apply("merging lists cannot yet be specified in the patch")
+            raise cannot_merge("merging lists cannot yet be specified in the patch")
         else:
-            raise does_not_apply(f"unknown patch type: {directive}")
+            raise cannot_merge(f"unknown patch type: {directive}")
     return ([], changes) if replace else (kept, changes)
 
 
 def _merge_key_value(entry: dict[str, Any], merge_key: str) -> Any:
     if merge_key not in entry:
-        raise does_not_apply(f"map: {list_order.go_map(entry)} does not contain declared merge key: {merge_key}")
+        raise cannot_merge(f"map: {list_order.go_map(entry)} does not contain declared merge key: {merge_key}")
     return entry[merge_key]
 
 

@@ -14,6 +14,8 @@ from podnet.controlplane.api.validation.metadata import validate_metadata, valid
 from podnet.controlplane.api.validation.rules import RULES, Rules
 
 _METADATA_ONLY = Rules()
+_WHOLE_FIRST = frozenset({"Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "PersistentVolumeClaim"})
+"""Kinds whose update is first judged as an object, then as a change: the order in which upstream tells the causes."""
 
 
 def validate_create(obj: Object, resource: Resource) -> list[Cause]:
@@ -31,9 +33,8 @@ def validate_update(new: Object, old: Object, resource: Resource, subresource: s
     if subresource:
         special = rules.subresources.get(subresource)
         return causes + (special(new, old) if special else [])
-    update = rules.update
-    if update is not None:
-        causes += update(new, old)
-    if rules.create is not None and not rules.update_replaces_create:
-        causes += rules.create(new)
-    return causes
+    changed = rules.update(new, old) if rules.update is not None else []
+    if rules.create is None or rules.update_replaces_create:
+        return causes + changed
+    whole = rules.create(new)
+    return causes + (whole + changed if resource.kind in _WHOLE_FIRST else changed + whole)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 from podnet.controlplane.api import names
+from podnet.controlplane.api.addresses import parse_network
 from podnet.controlplane.api.errors import Cause, invalid_value, required
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.api.validation.services import validate_cidr
@@ -56,8 +57,8 @@ def validate_service_cidr(obj: Object) -> list[Cause]:
     for index, cidr in enumerate(cidrs):
         path = f"spec.cidrs[{index}]"
         problems = validate_cidr(cidr, path)
-        if not problems and str(ipaddress.ip_network(cidr, strict=False)) != cidr:
-            shown = ipaddress.ip_network(cidr, strict=False)
+        if not problems and str(parse_network(cidr)) != cidr:
+            shown = parse_network(cidr)
             problems = [invalid_value(path, cidr, f'must be in canonical form ("{shown}")')]
         causes += problems
     if not causes and len(cidrs) == 2 and (":" in cidrs[0]) == (":" in cidrs[1]):

@@ -6,10 +6,10 @@ Source: Kubernetes API reference, "Job", "CronJob" (1.32) and the messages of a 
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from podnet.controlplane.api import names, selectors
+from podnet.controlplane.api import names, numbers, selectors
 from podnet.controlplane.api.errors import Cause, StatusError, invalid_value, not_supported, required, too_long
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.api.validation.gosyntax import label_selector, string_map
@@ -267,7 +267,7 @@ def _validate_cron_job(spec: JSONObject, old: JSONObject | None) -> list[Cause]:
     return causes
 
 
-@cache
+@lru_cache(maxsize=512)
 def zone_problems(zone: str) -> tuple[str, ...]:
     """What is wrong with the name of a time zone. The zones of the world are a table that Python brings or finds on the
     machine, and does not change while a process runs."""
@@ -313,23 +313,28 @@ def _cron_problem(field: str, bounds: tuple[int, int], words: tuple[str, ...]) -
     low, high = bounds
     for item in field.split(","):
         span, slash, step = item.partition("/")
-        if slash and (not step.isdigit() or int(step) == 0):
+        if slash and not numbers.natural(step):
             return f"step of range should be a positive number: {item}" if step == "0" else _no_number(step)
         if span in {"*", "?"}:
             continue
         first, dash, last = span.partition("-")
-        numbers = []
+        limits: list[int] = []
         for text in (first, last) if dash else (first,):
-            if text.lower() in words:
-                numbers.append(words.index(text.lower()) + (1 if words[0] == "jan" else 0))
-            elif text.isdigit():
-                numbers.append(int(text))
-            else:
+            number = _cron_number(text, words)
+            if number is None:
                 return _no_number(text)
-        if numbers[0] < low:
-            return f"beginning of range ({numbers[0]}) below minimum ({low}): {item}"
-        if numbers[-1] > high:
-            return f"end of range ({numbers[-1]}) above maximum ({high}): {item}"
-        if numbers[0] > numbers[-1]:
-            return f"beginning of range ({numbers[0]}) beyond end of range ({numbers[-1]}): {item}"
+            limits.append(number)
+        if limits[0] < low:
+            return f"beginning of range ({limits[0]}) below minimum ({low}): {item}"
+        if limits[-1] > high:
+            return f"end of range ({limits[-1]}) above maximum ({high}): {item}"
+        if limits[0] > limits[-1]:
+            return f"beginning of range ({limits[0]}) beyond end of range ({limits[-1]}): {item}"
     return ""
+
+
+def _cron_number(text: str, words: tuple[str, ...]) -> int | None:
+    """A number, or the name of a month (from one) or of a weekday (from zero)."""
+    if text.lower() in words:
+        return words.index(text.lower()) + (1 if words[0] == "jan" else 0)
+    return numbers.natural(text)

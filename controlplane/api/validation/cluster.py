@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 
 from podnet.controlplane.api import names
 from podnet.controlplane.api.errors import (
@@ -41,6 +42,7 @@ _SECRET_KEYS: dict[str, tuple[str, ...]] = {
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
 }
+_REDACTED = "<secret contents redacted>"
 _ACCOUNT_TOKEN = "kubernetes.io/service-account-token"
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _PRIORITY_MAX = 1_000_000_000
@@ -71,7 +73,7 @@ def validate_config_map(obj: Object) -> list[Cause]:
         causes += texts(f"binaryData[{key}]", key, names.config_map_key(key))
         total += _decoded_length(value)
     if total > _CONTENT_BYTES_MAX:
-        causes.append(too_long("", _CONTENT_BYTES_MAX))
+        causes.append(too_long("[]", _CONTENT_BYTES_MAX))
     return causes
 
 
@@ -98,6 +100,22 @@ def validate_frozen(new: Object, old: Object) -> list[Cause]:
     return causes
 
 
+def _docker_problem(value: object) -> str:
+    """Why this is not the JSON object that a registry's clients read."""
+    try:
+        found = json.loads(base64.b64decode(str(value), validate=True) or b"")
+    except json.JSONDecodeError as error:
+        if error.pos >= len(error.doc):
+            return "unexpected end of JSON input"
+        return f"invalid character '{error.doc[error.pos]}' looking for beginning of value"
+    except (ValueError, RecursionError):
+        return "invalid character in JSON input"
+    if found is None or isinstance(found, dict):
+        return ""
+    kind = {list: "array", str: "string", bool: "bool"}.get(type(found), "number")
+    return f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+
+
 def validate_secret(obj: Object) -> list[Cause]:
     """Secret: keys are file names, its type may ask for some, and all of it is at most a mebibyte."""
     causes: list[Cause] = []
@@ -118,6 +136,9 @@ def validate_secret(obj: Object) -> list[Cause]:
     for key in _SECRET_KEYS.get(kind, ()):
         if key not in data:
             causes.append(required(f"data[{key}]"))
+        elif key.startswith(".docker"):
+            problem = _docker_problem(data[key])
+            causes += [invalid_value(f"data[{key}]", _REDACTED, problem)] if problem else []
     return causes
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from podnet.controlplane.api import names
+from podnet.controlplane.api import names, numbers
 from podnet.controlplane.api.errors import Cause, duplicate, go_quoted, invalid_value, not_supported, required, too_long
 from podnet.controlplane.api.validation.values import JSONObject, non_negative, objects, part, texts
 
@@ -66,11 +66,13 @@ def _validate_exits(exits: JSONObject, path: str, known: set[object]) -> list[Ca
         causes.append(invalid_value(f"{path}.values", values, "at least one value is required"))
     elif len(values) > _VALUES_MAX:
         causes.append(too_many(f"{path}.values", len(values), _VALUES_MAX))
-    for index, value in enumerate(values):
+    seen: set[int] = set()
+    for index, value in enumerate(values[:_VALUES_MAX]):
         if value == 0 and exits.get("operator") == "In":
             causes.append(invalid_value(f"{path}.values[{index}]", value, "must not be 0 for the In operator"))
-        if value in values[:index]:
+        if value in seen:
             causes.append(duplicate(f"{path}.values[{index}]", value))
+        seen.add(value)
     if any(before > after for before, after in pairwise(values)):
         causes.append(invalid_value(f"{path}.values", values, "must be ordered"))
     return causes
@@ -135,12 +137,15 @@ def count_indexes(text: str, completions: int) -> tuple[int, str]:
         if len(limits) > 2:
             rule = "violates the requirement that an index interval can have at most two parts separated by '-'"
             return 0, f"the fragment {go_quoted(interval)} {rule}"
+        ends: list[int] = []
         for limit in limits:
-            if not (limit.isascii() and limit.isdigit()):
+            number = numbers.natural(limit)
+            if number is None:
                 return 0, f"cannot convert string to integer for index: {go_quoted(limit)}"
-            if int(limit) >= completions:
+            if number >= completions:
                 return 0, f"too large index: {go_quoted(limit)}"
-        first, end = int(limits[0]), int(limits[-1])
+            ends.append(number)
+        first, end = ends[0], ends[-1]
         if len(limits) == 2 and first >= end:
             return 0, f"non-increasing order, previous: {first}, current: {end}"
         if last >= first:

@@ -57,8 +57,11 @@ def validate_common(metadata: dict[str, Any]) -> list[Cause]:
     causes += validate_labels(metadata.get("labels"), "metadata.labels")
     causes += validate_annotations(metadata.get("annotations"), "metadata.annotations")
     causes += _validate_owners(metadata)
-    for finalizer in strings(metadata, "finalizers"):
-        causes += validate_finalizer(finalizer, "metadata.finalizers")
+    finalizers = strings(metadata, "finalizers")
+    for finalizer in finalizers:
+        causes += [invalid_value("metadata.finalizers", finalizer, text) for text in names.qualified_name(finalizer)]
+    for index, finalizer in enumerate(finalizers):  # the other rule is not the generic one, and counts them
+        causes += _validate_prefix(finalizer, f"metadata.finalizers[{index}]")
     return causes
 
 
@@ -111,13 +114,11 @@ def _validate_owners(metadata: dict[str, Any]) -> list[Cause]:
     return causes
 
 
-def validate_finalizer(finalizer: str, path: str) -> list[Cause]:
-    """A finalizer is a qualified name with a prefix, or one of the few standard ones."""
-    causes = [invalid_value(path, finalizer, text) for text in names.qualified_name(finalizer)]
-    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
-        text = "name is neither a standard finalizer name nor is it fully qualified"
-        causes.append(invalid_value(path, finalizer, text))
-    return causes
+def _validate_prefix(finalizer: str, path: str) -> list[Cause]:
+    """A finalizer says whose it is, but for the few standard ones."""
+    if "/" in finalizer or finalizer in _STANDARD_FINALIZERS:
+        return []
+    return [invalid_value(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")]
 
 
 def validate_metadata_update(new: Object, old: Object) -> list[Cause]:

@@ -6,9 +6,9 @@ Source: Kubernetes API reference, "Service Resources" and "Policy Resources" (1.
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from podnet.controlplane.api import names
+from podnet.controlplane.api.addresses import parse_ip, parse_network
 from podnet.controlplane.api.errors import (
     Cause,
     duplicate,
@@ -20,7 +20,7 @@ from podnet.controlplane.api.errors import (
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.api.validation.pods import validate_ip
 from podnet.controlplane.api.validation.selector import validate_label_selector
-from podnet.controlplane.api.validation.services import validate_cidr
+from podnet.controlplane.api.validation.services import validate_cidr, validate_not_special
 from podnet.controlplane.api.validation.values import (
     JSONObject,
     immutable,
@@ -33,6 +33,7 @@ from podnet.controlplane.api.validation.values import (
 )
 
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
+_ZONE_HINTS = 8
 
 
 def validate_endpoints(obj: Object) -> list[Cause]:
@@ -45,9 +46,11 @@ def validate_endpoints(obj: Object) -> list[Cause]:
         for field in ("addresses", "notReadyAddresses"):
             for place, address in objects(subset, field):
                 where = f"{path}.{field}[{place}]"
-                causes += validate_endpoint_ip(address.get("ip") or "", f"{where}.ip")
-                if address.get("hostname"):
-                    causes += texts(f"{where}.hostname", address["hostname"], names.dns1123_label(address["hostname"]))
+                ip, host, node = address.get("ip") or "", address.get("hostname"), address.get("nodeName")
+                causes += validate_ip(ip, f"{where}.ip")
+                causes += texts(f"{where}.hostname", host, names.dns1123_label(host)) if host else []
+                causes += texts(f"{where}.nodeName", node, names.dns1123_subdomain(node)) if node is not None else []
+                causes += validate_not_special(ip, f"{where}.ip")
         ports = list(objects(subset, "ports"))
         for place, port in ports:
             where = f"{path}.ports[{place}]"
@@ -59,27 +62,6 @@ def validate_endpoints(obj: Object) -> list[Cause]:
             causes += texts(f"{where}.port", port.get("port") or 0, names.port_number(port.get("port") or 0))
             causes += one_of(port, "protocol", where, _PROTOCOLS, must=True)
     return causes
-
-
-def validate_endpoint_ip(address: str, path: str) -> list[Cause]:
-    """An address traffic may be sent to: not one that means this host, nobody, or a group."""
-    causes = validate_ip(address, path)
-    if causes:
-        return causes
-    ip = ipaddress.ip_address(address)
-    reasons = (
-        (ip.is_unspecified, f"may not be unspecified ({address})"),
-        (ip.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        (ip.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
-        (
-            ip.is_multicast and ip in _LINK_LOCAL_GROUPS[ip.version],
-            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
-        ),
-    )
-    return [invalid_value(path, address, text) for wrong, text in reasons if wrong]
-
-
-_LINK_LOCAL_GROUPS: dict[int, Any] = {4: ipaddress.ip_network("224.0.0.0/24"), 6: ipaddress.ip_network("ff02::/16")}
 
 
 def validate_endpoint_slice(obj: Object) -> list[Cause]:
@@ -108,16 +90,34 @@ def validate_endpoint_slice(obj: Object) -> list[Cause]:
             causes += texts(f"{path}.hostname", endpoint["hostname"], names.dns1123_label(endpoint["hostname"]))
         if endpoint.get("nodeName") is not None:
             causes += texts(f"{path}.nodeName", endpoint["nodeName"], names.dns1123_subdomain(endpoint["nodeName"]))
+        causes += _validate_hints(part(endpoint, "hints"), f"{path}.hints.forZones")
     return causes + _validate_slice_ports(obj)
+
+
+def _validate_hints(hints: JSONObject, path: str) -> list[Cause]:
+    zones = [zone.get("name") or "" for _, zone in objects(hints, "forZones")]
+    if len(zones) > _ZONE_HINTS:
+        return [Cause("FieldValueTooMany", f"Too many: {len(zones)}: must have at most {_ZONE_HINTS} items", path)]
+    causes: list[Cause] = []
+    for index, zone in enumerate(zones):
+        where = f"{path}[{index}].name"
+        if zone in zones[:index]:
+            causes.append(duplicate(where, zone))
+        causes += texts(where, zone, names.label_value(zone))
+    return causes
 
 
 def _validate_slice_address(address: str, kind: str, path: str) -> list[Cause]:
     if kind == "FQDN":
         return texts(path, address, names.dns1123_subdomain(address))
-    causes = validate_endpoint_ip(address, path)
-    if not causes and kind in {"IPv4", "IPv6"} and (":" in address) is not (kind == "IPv6"):
-        return [invalid_value(path, address, f"must be an {kind} address")]
-    return causes
+    if kind not in {"IPv4", "IPv6"}:
+        return []
+    try:
+        fits = f"IPv{parse_ip(address).version}" == kind
+    except ValueError:
+        fits = False
+    wrong = [] if fits else [invalid_value(path, address, f"must be a valid {kind} address")]
+    return wrong + validate_not_special(address, path)
 
 
 def _validate_slice_ports(obj: Object) -> list[Cause]:
@@ -207,12 +207,12 @@ def _validate_ip_block(block: JSONObject, path: str) -> list[Cause]:
     causes = validate_cidr(text, f"{path}.cidr")
     if causes:
         return causes
-    network = ipaddress.ip_network(text, strict=False)
+    network = parse_network(text)
     for index, inner in enumerate(strings(block, "except")):
         where = f"{path}.except[{index}]"
         problems = validate_cidr(inner, where)
         if not problems:
-            hole = ipaddress.ip_network(inner, strict=False)
+            hole = parse_network(inner)
             inside = hole.version == network.version and hole.subnet_of(network) and hole != network  # type: ignore[arg-type]
             if not inside:
                 problems = [invalid_value(where, inner, "must be a strict subset of `cidr`")]

@@ -5,11 +5,11 @@ Source: Kubernetes API reference "Pod" (1.32) and the messages of a 1.32 server.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from typing import Any
 
 from podnet.controlplane.api import names
+from podnet.controlplane.api.addresses import parse_ip
 from podnet.controlplane.api.errors import Cause, duplicate, forbidden_field, invalid_value, required
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.api.validation.containers import validate_containers
@@ -108,7 +108,7 @@ def _validate_dns(spec: JSONObject, path: str) -> list[Cause]:
         causes.append(invalid_value(f"{where}.searches", searches, text))
     for index, search in enumerate(searches):
         if search != ".":
-            causes += texts(f"{where}.searches[{index}]", search, names.dns1123_subdomain(search.removesuffix(".")))
+            causes += texts(f"{where}.searches[{index}]", search, names.search_domain(search.removesuffix(".")))
     for index, option in objects(config, "options"):
         if not option.get("name"):
             causes.append(required(f"{where}.options[{index}]", "must not be empty"))
@@ -149,7 +149,7 @@ def _validate_sysctls(context: JSONObject, path: str) -> list[Cause]:
 def validate_ip(text: str, path: str) -> list[Cause]:
     """An IP address."""
     try:
-        ipaddress.ip_address(text)
+        parse_ip(text)
     except ValueError:
         return [invalid_value(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
     return []

@@ -5,10 +5,11 @@ Source: Kubernetes API reference "Service" (1.32) and the messages of a 1.32 ser
 
 from __future__ import annotations
 
-import ipaddress
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from podnet.controlplane.api import names
+from podnet.controlplane.api.addresses import parse_ip, parse_network
 from podnet.controlplane.api.errors import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.api.validation.metadata import validate_labels
@@ -19,6 +20,7 @@ _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _AFFINITY_MAX_S = 86400
 _FAMILIES = ("IPv4", "IPv6")
+_IP_MODES = ("Proxy", "VIP")
 _TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
 _OLDER_TOPOLOGY_MODE = "service.kubernetes.io/topology-aware-hints"
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
@@ -157,17 +159,26 @@ def _validate_affinity(spec: JSONObject) -> list[Cause]:
 
 def _validate_outside_ip(address: str, path: str) -> list[Cause]:
     """An address others can reach."""
-    causes = validate_ip(address, path)
-    if causes:
-        return causes
-    ip = ipaddress.ip_address(address)
-    if ip.is_unspecified:
-        return [invalid_value(path, address, f"may not be unspecified ({address})")]
-    if ip.is_loopback:
-        return [invalid_value(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)")]
-    if ip.is_link_local:
-        return [invalid_value(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")]
-    return []
+    return validate_ip(address, path) or validate_not_special(address, path)
+
+
+def validate_not_special(address: str, path: str) -> list[Cause]:
+    """An address traffic may be sent to: not one that means this host, nobody, a link, or a group on it."""
+    try:
+        ip = parse_ip(address)
+    except ValueError:
+        return [invalid_value(path, address, "must be a valid IP address")]
+    reasons = (
+        (ip.is_unspecified, f"may not be unspecified ({address})"),
+        (ip.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (ip.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (_is_link_local_group(ip), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    )
+    return [invalid_value(path, address, text) for wrong, text in reasons if wrong]
+
+
+def _is_link_local_group(ip: IPv4Address | IPv6Address) -> bool:
+    return int(ip) >> 8 == 0xE00000 if ip.version == 4 else int(ip) >> 112 & 0xFF0F == 0xFF02
 
 
 def _validate_ranges(spec: JSONObject, kind: str) -> list[Cause]:
@@ -184,9 +195,7 @@ def _validate_ranges(spec: JSONObject, kind: str) -> list[Cause]:
 def validate_cidr(text: str, path: str) -> list[Cause]:
     """An address range such as `10.0.0.0/8`."""
     try:
-        if "/" not in text:
-            raise ValueError
-        ipaddress.ip_network(text, strict=False)
+        parse_network(text)
     except ValueError:
         return [invalid_value(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")]
     return []
@@ -211,7 +220,10 @@ def _validate_policies(spec: JSONObject, kind: str) -> list[Cause]:
     if spec.get("allocateLoadBalancerNodePorts") is not None and kind != "LoadBalancer":
         text = "may only be used when `type` is 'LoadBalancer'"
         causes.append(forbidden_field("spec.allocateLoadBalancerNodePorts", text))
-    if spec.get("loadBalancerClass") is not None and kind != "LoadBalancer":
+    name = spec.get("loadBalancerClass")
+    if name is not None and kind == "LoadBalancer":
+        causes += texts("spec.loadBalancerClass", name, names.qualified_name(name))
+    elif name is not None:
         text = "may only be used when `type` is 'LoadBalancer'"
         causes.append(forbidden_field("spec.loadBalancerClass", text))
     distribution = spec.get("trafficDistribution")
@@ -277,16 +289,44 @@ def validate_service_update(new: Object, old: Object) -> list[Cause]:
     if balanced and before.get("loadBalancerClass") != after.get("loadBalancerClass"):
         text = "may not change once set"
         causes.append(invalid_value("spec.loadBalancerClass", after.get("loadBalancerClass"), text))
+    asked, held = (spec.get("healthCheckNodePort") or 0 for spec in (after, before))
+    if _is_asked_for_health(before) and _is_asked_for_health(after) and asked != held:
+        causes.append(forbidden_field("spec.healthCheckNodePort", "field is immutable"))
     return causes
+
+
+def _is_asked_for_health(spec: JSONObject) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def validate_service_status(new: Object, _: Object) -> list[Cause]:
-    """Load balancer addresses are addresses."""
-    causes: list[Cause] = []
-    for index, row in objects(part(part(new, "status"), "loadBalancer"), "ingress"):
-        path = f"status.loadBalancer.ingress[{index}]"
-        if row.get("ip"):
-            causes += validate_ip(row["ip"], f"{path}.ip")
-        if row.get("hostname"):
-            causes += texts(f"{path}.hostname", row["hostname"], names.dns1123_subdomain(row["hostname"]))
+    """Load balancer addresses are addresses, and of a load balancer."""
+    rows = list(objects(part(part(new, "status"), "loadBalancer"), "ingress"))
+    if rows and part(new, "spec").get("type") != "LoadBalancer":
+        text = 'may only be used when `spec.type` is "LoadBalancer"'
+        return [forbidden_field("status.loadBalancer.ingress", text)]
+    return [cause for index, row in rows for cause in _validate_ingress(row, f"status.loadBalancer.ingress[{index}]")]
+
+
+def _validate_ingress(row: JSONObject, path: str) -> list[Cause]:
+    ip, mode, host = row.get("ip"), row.get("ipMode"), row.get("hostname")
+    causes = validate_ip(ip, f"{path}.ip") if ip else []
+    if ip and mode is None:
+        causes.append(required(f"{path}.ipMode", "must be specified when `ip` is set"))
+    elif mode is not None and not ip:
+        causes.append(forbidden_field(f"{path}.ipMode", "may not be specified when `ip` is not set"))
+    elif mode is not None and mode not in _IP_MODES:
+        causes.append(not_supported(f"{path}.ipMode", mode, list(_IP_MODES)))
+    if host:
+        causes += texts(f"{path}.hostname", host, names.dns1123_subdomain(host))
+        if _is_ip(host):
+            causes.append(invalid_value(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
     return causes
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        parse_ip(text)
+    except ValueError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from podnet.controlplane.api import names, selectors
+from podnet.controlplane.api import names, numbers, selectors
 from podnet.controlplane.api.errors import (
     Cause,
     StatusError,
@@ -157,8 +157,7 @@ def validate_int_or_percent(value: Any, path: str) -> list[Cause]:
 def percent_value(value: Any) -> int:
     """The number of a percentage or of a plain number."""
     if isinstance(value, str):
-        digits = value.removesuffix("%")
-        return int(digits) if digits.isdigit() else 0
+        return numbers.natural(value.removesuffix("%")) or 0
     return int(value or 0)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from podnet.controlplane.api.quantity import Quantity, QuantityError, of
 from podnet.controlplane.api.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
+from podnet.controlplane.api.timestamps import parse_time
 from podnet.controlplane.api.types import Object, Resource
 from podnet.controlplane.apiserver.admission.types import Attributes, Lookup
 from podnet.controlplane.apiserver.strategy import qos_class
@@ -20,7 +21,8 @@ Usage = dict[str, Quantity]
 _BY_NAME = frozenset(
     {"configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets", "services"}
 )
-_COMPUTE = ("cpu", "memory", "ephemeral-storage")
+_MUST_BE_SAID = ("cpu", "memory")
+_COMPUTE = (*_MUST_BE_SAID, "ephemeral-storage")
 STORAGE_CLASS_PART = ".storageclass.storage.k8s.io/"
 _OF_CLASS = frozenset({"requests.storage", "persistentvolumeclaims"})
 _ONE, _NONE = Quantity(1), Quantity(0)
@@ -39,9 +41,10 @@ def resource_quota(attributes: Attributes, lookup: Lookup) -> None:
     if not quotas:
         return
     try:
-        asked = usage_of(obj, resource)
+        now = lookup.clock()
+        asked = usage_of(obj, resource, now)
         if attributes.old is not None:
-            asked = _growth(asked, usage_of(attributes.old, resource))
+            asked = _growth(asked, usage_of(attributes.old, resource, now))
         for quota in quotas:
             _check(attributes, quota, asked, lookup)
     except QuantityError:
@@ -66,9 +69,10 @@ def _check(attributes: Attributes, quota: Object, asked: Usage, lookup: Lookup) 
     if not limited:
         return
     used: Usage = dict.fromkeys(limited, _NONE)
+    now = lookup.clock()
     for other in lookup.objects(resource, attributes.namespace):
         if in_scope(other, resource, spec):
-            for key, amount in usage_of(other, resource).items():
+            for key, amount in usage_of(other, resource, now).items():
                 if key in used:
                     used[key] = used[key] + amount
     over = [key for key in limited if used[key] + asked[key] > hard[key]]
@@ -77,10 +81,10 @@ def _check(attributes: Attributes, quota: Object, asked: Usage, lookup: Lookup) 
         raise attributes.refuse(f"exceeded quota: {name}, requested: {shown[0]}, used: {shown[1]}, limited: {shown[2]}")
 
 
-def usage_of(obj: Object, resource: Resource) -> Usage:
+def usage_of(obj: Object, resource: Resource, now: float) -> Usage:
     """What one object counts for, under every name a quota may use."""
     usage: Usage = {f"count/{resource.qualified_name}": _ONE}
-    if resource == PODS and is_terminal(obj):
+    if resource == PODS and (is_terminal(obj) or is_overdue(obj, now)):
         return usage  # it is still an object
     if not resource.group and (resource.plural in _BY_NAME or resource == PODS):
         usage[resource.plural] = _ONE
@@ -109,6 +113,12 @@ def usage_of(obj: Object, resource: Resource) -> Usage:
 def is_terminal(pod: Object) -> bool:
     """A finished pod uses nothing but its place in the store."""
     return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def is_overdue(pod: Object, now: float) -> bool:
+    """It should have gone and has not: its node is lost. What takes its place must not have to wait for it."""
+    stamp, grace_s = (pod["metadata"].get(field) for field in ("deletionTimestamp", "deletionGracePeriodSeconds"))
+    return bool(stamp) and grace_s is not None and parse_time(stamp) + int(grace_s) < now
 
 
 def _compute(spec: dict[str, Any]) -> Usage:
@@ -152,13 +162,13 @@ def _sum(one: Usage, other: Usage) -> Usage:
 
 
 def _unspecified(pod: Object, hard: Usage) -> list[str]:
-    """`limits.cpu for: c`: where a quota counts something, every container must say how much it takes."""
+    """`limits.cpu for: c`: where a quota counts CPU or memory, every container must say how much it takes."""
     missing = []
     for key in sorted(hard):
         field, _, name = key.rpartition(".")
-        if key in _COMPUTE:
+        if key in _MUST_BE_SAID:
             field, name = "requests", key
-        if field not in {"requests", "limits"} or name not in _COMPUTE:
+        if field not in {"requests", "limits"} or name not in _MUST_BE_SAID:
             continue
         silent = [
             container["name"]
@@ -206,7 +216,7 @@ def _matches(term: dict[str, Any], pod: Object) -> bool:
     if operator == "In":
         return name in values
     if operator == "NotIn":
-        return bool(name) and name not in values
+        return name not in values  # as of labels: what is not there is not among them either
     return bool(name) == (operator == "Exists")
 
 

@@ -17,6 +17,11 @@ class Lookup(Protocol):
     default_toleration_s: int
     """How long pods tolerate a node that is not ready or unreachable, unless they say otherwise (300 upstream)."""
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since the epoch."""
+        ...
+
     def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object."""
         ...

@@ -3,6 +3,7 @@
     ranges     what may be given out, and its static and dynamic bands
     taken      what Services hold now
     families   ipFamilies, ipFamilyPolicy and clusterIPs agree before anything is allocated
+    repair     what is to be done where Services and IPAddress objects disagree
     allocate   one Service gets what it needs, or the reasons why not
 
 Pure: the Services that exist come in, causes of refusal or values come out.

@@ -12,9 +12,9 @@ get out of step, and a refused or dry write has allocated nothing. Source: the S
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
+from podnet.controlplane.api.addresses import parse_ip
 from podnet.controlplane.api.errors import Cause, internal_error, invalid_value
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.apiserver.allocation.families import normalize_cluster_ips, settle_families
@@ -104,13 +104,13 @@ def _allocate_address(new: Object, before: Spec, taken: Taken, ranges: ServiceRa
 
 def _why_not_address(service: Object, wanted: str, taken: Taken, ranges: ServiceRanges) -> str:
     try:
-        address = ipaddress.ip_address(wanted)
+        address = parse_ip(wanted)
     except ValueError:
         return ""  # validation has the words for it
     if not ranges.holds(address):
         shown = ",".join(str(network) for network in ranges.networks)
         return f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {shown}"
-    if int(address) in taken.addresses or (wanted == ranges.reserved and not _is_kubernetes(service)):
+    if int(address) in taken.addresses or (str(address) == ranges.reserved and not _is_kubernetes(service)):
         return "provided IP is already allocated"
     return ""
 

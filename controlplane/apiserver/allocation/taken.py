@@ -5,10 +5,10 @@ Pure. A node port is taken as a number, whatever its protocol: only the ports of
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from podnet.controlplane.api.addresses import parse_ip
 from podnet.controlplane.api.types import Object
 
 
@@ -21,17 +21,26 @@ class Taken:
 
 
 def cluster_ips(service: Object) -> list[str]:
-    """The addresses that a Service holds: none when it is headless or an ExternalName."""
+    """The addresses that a Service holds, in their one spelling: none when it is headless or an ExternalName."""
     spec = service.get("spec") or {}
-    return [address for address in spec.get("clusterIPs") or [spec.get("clusterIP")] if address and address != "None"]
+    listed = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    return [_canonical(address) for address in listed if address and address != "None"]
+
+
+def _canonical(text: str) -> str:
+    try:
+        return str(parse_ip(text))
+    except ValueError:
+        return text
 
 
 def address_number(text: str) -> int | None:
     """An IPv4 address as a number; None for anything else."""
     try:
-        return int(ipaddress.IPv4Address(text))
+        address = parse_ip(text)
     except ValueError:
         return None
+    return int(address) if address.version == 4 else None
 
 
 def node_ports(service: Object) -> set[int]:

@@ -6,6 +6,7 @@ Source: apiserver pkg/authentication/request/{x509,bearertoken,anonymous}, imper
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -42,7 +43,7 @@ class Authenticator:
             return None
         user = self._by_certificate.get(der)
         if user is None:
-            user = _user_of_subject(tls.getpeercert())
+            user = _user_of_subject(tls.getpeercert(), der)
             if len(self._by_certificate) >= _CACHED_CERTIFICATES:
                 self._by_certificate.clear()
             self._by_certificate[der] = user
@@ -61,7 +62,7 @@ class Authenticator:
             raise unauthorized() from None
 
 
-def _user_of_subject(certificate: Mapping[str, Any]) -> UserInfo:
+def _user_of_subject(certificate: Mapping[str, Any], der: bytes) -> UserInfo:
     name, groups = "", []
     for attributes in certificate.get("subject", ()):
         for key, value in attributes:
@@ -69,7 +70,10 @@ def _user_of_subject(certificate: Mapping[str, Any]) -> UserInfo:
                 name = value
             elif key == "organizationName":
                 groups.append(value)
-    return UserInfo(name, (*groups, "system:authenticated"))
+    credential = f"X509SHA256={hashlib.sha256(der).hexdigest()}"
+    return UserInfo(
+        name, (*groups, "system:authenticated"), extra={"authentication.kubernetes.io/credential-id": (credential,)}
+    )
 
 
 def impersonated(user: UserInfo, headers: Any) -> UserInfo:

@@ -14,6 +14,9 @@ import yaml
 
 from podnet.controlplane.api import protobuf
 from podnet.controlplane.api.errors import StatusError, bad_request, unsupported_media_type
+from podnet.controlplane.api.errors import too_large as entity_too_large
+from podnet.controlplane.api.patch.refusal import go_type_word
+from podnet.controlplane.apiserver.http.gojson import json_problem
 from podnet.controlplane.apiserver.patching import CONTENT_TYPES, PatchType
 
 MAX_BODY = 3 * 1024 * 1024
@@ -26,6 +29,8 @@ MIN_VALUES = 10_000
 _YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 _JSON_TYPES = frozenset({"application/json", "text/plain", ""})
 _BODY_TYPES = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+"""What upstream reads first of every body, as Go prints its type."""
 _PATCH_TYPES = (
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, "
     "application/apply-patch+yaml"
@@ -39,11 +44,12 @@ def media_type(header: str) -> str:
 
 def too_large() -> StatusError:
     """413."""
-    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
+    return entity_too_large(f"limit is {MAX_BODY}")
 
 
-def decode_object(body: bytes, content_type: str, *, doubles: list[str] | None = None) -> Any:
-    """The object of a POST or PUT. Names that stand twice in one JSON or YAML object are told in `doubles`, if given."""
+def decode_object(body: bytes, content_type: str, kind: str, *, doubles: list[str] | None = None) -> Any:
+    """The object of a POST or PUT, expected to be a `kind`. Names that stand twice in one JSON or YAML object are told in
+    `doubles`, if given."""
     media = media_type(content_type)
     if protobuf.is_protobuf(content_type):
         return protobuf.decode(body)
@@ -53,9 +59,7 @@ def decode_object(body: bytes, content_type: str, *, doubles: list[str] | None =
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {_BODY_TYPES}"
         )
-    if not body:
-        raise bad_request("the request body is empty")
-    return _json(body, doubles)
+    return _json(body, kind, doubles)
 
 
 def decode_patch(body: bytes, content_type: str) -> tuple[PatchType, Any]:
@@ -69,8 +73,8 @@ def decode_patch(body: bytes, content_type: str) -> tuple[PatchType, Any]:
         return patch_type, _applied(body)
     try:
         return patch_type, _depth_checked(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        raise bad_request(f"error decoding patch: {json_problem(body, error)}") from None
+    except orjson.JSONDecodeError:
+        raise bad_request(f"error decoding patch: {json_problem(body)}") from None
 
 
 def _applied(body: bytes) -> Any:
@@ -81,26 +85,30 @@ def _applied(body: bytes) -> Any:
         return _plain(_yaml(body), max(MIN_VALUES, len(body)))
 
 
-def json_problem(body: bytes, error: orjson.JSONDecodeError) -> str:
-    """What is wrong with a JSON text, in Go's words as far as they are known."""
-    if not body.strip():
-        return "unexpected end of JSON input"
-    if error.pos >= len(error.doc):
-        return "unexpected end of JSON input"
-    return f"invalid character {error.doc[error.pos]!r} at line {error.lineno}, column {error.colno}"
-
-
-def _json(body: bytes, doubles: list[str] | None) -> Any:
+def _json(body: bytes, kind: str, doubles: list[str] | None) -> Any:
     try:
         document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise bad_request(
-            f"the object provided is unrecognized (must be of a known kind): couldn't get version/kind; "
-            f"json parse error: {json_problem(body, error)}"
-        ) from None
+    except orjson.JSONDecodeError:
+        raise _unrecognized(body, kind, json_problem(body)) from None
+    if not isinstance(document, dict):
+        raise _unrecognized(
+            body, kind, f"json: cannot unmarshal {go_type_word(document)} into Go value of type {_TYPE_META}"
+        )
     if doubles is not None:
         doubles += [f'duplicate field "{path}"' for path in duplicate_fields(body)]
     return _depth_checked(document)
+
+
+def _unrecognized(body: bytes, kind: str, problem: str) -> StatusError:
+    """400 for a body that is no object: what it should have been, what is wrong with it, and how it begins."""
+    start = body[:30]
+    shown = (start.decode("utf-8", "replace") if start[:1] == b"{" else start.hex()) or "<empty>"
+    if len(body) > len(start):
+        shown += " ..."
+    return bad_request(
+        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; "
+        f"json parse error: {problem} ({shown})"
+    )
 
 
 class _Pairs(dict[str, Any]):
@@ -140,13 +148,27 @@ def duplicate_fields(body: bytes) -> list[str]:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as JSON sees it: a timestamp is text."""
+    """YAML as JSON sees it: a timestamp is text. `budget` is how many values merges (`<<`) may bring: merged aliases of
+    merged aliases grow with every level, before there is a document to measure."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     doubles: list[str] | None = None
+    budget: int = MIN_VALUES
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Merge what `<<` names, the innermost first, so that each is counted as large as it has become."""
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else (value,):
+                    if isinstance(merged, yaml.MappingNode):
+                        self.flatten_mapping(merged)
+                        self.budget -= len(merged.value)
+                if self.budget < 0:
+                    raise yaml.YAMLError("the document expands to too many values")
+        super().flatten_mapping(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         """Note the keys that are set already, as upstream's reader words it."""
@@ -168,6 +190,7 @@ def _yaml(body: bytes, doubles: list[str] | None = None) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         raise _not_yaml(error) from None
     loader.doubles = doubles
+    loader.budget = max(MIN_VALUES, len(body))
     try:
         return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -20,6 +20,9 @@ from podnet.controlplane.apiserver.keys import key_of
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 """What a client that takes this server for its proxy writes before the path (RFC 9112 section 3.2.2)."""
 _NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2}).{0,2}")
+_WATCH = re.compile(r"(/api/[^/]+|/apis/[^/]+/[^/]+)/watch/(.+)")
+_REMEMBERED_MAX = 1024
+"""Characters; what is longer names nothing that is asked for twice, and may be 64 KiB long."""
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 
@@ -52,9 +55,12 @@ def split_target(raw: str) -> tuple[str, str]:
     return path, query.partition("#")[0] if "#" in query else query
 
 
-@lru_cache(maxsize=8192)
 def parse_path(path: str) -> Target | None:
     """The target of a path (without its query), None when it names no resource of the registry."""
+    return _remembered(path) if len(path) <= _REMEMBERED_MAX else _parse(path)
+
+
+def _parse(path: str) -> Target | None:
     parts = path.split("/")
     if len(parts) > 2 and parts[-1] == "" and "proxy" not in parts:
         parts.pop()  # a trailing slash changes nothing
@@ -75,6 +81,18 @@ def parse_path(path: str) -> Target | None:
         if not namespace:
             return None
     return _target(group, version, namespace, tail)
+
+
+_remembered = lru_cache(maxsize=8192)(_parse)
+
+
+def watched_path(path: str) -> str:
+    """The collection or the object that one of the old `/watch/` URLs is about, "" for any other path.
+
+    /api/v1/watch/namespaces/{ns}/pods      /apis/apps/v1/watch/deployments      (deprecated since 1.11, served to this day)
+    """
+    match = _WATCH.fullmatch(path)
+    return f"{match[1]}/{match[2]}" if match is not None else ""
 
 
 def _target(group: str, version: str, namespace: str, tail: list[str]) -> Target | None:

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 
-from podnet.controlplane.api.errors import StatusError, bad_request
+from podnet.controlplane.api.errors import StatusError, bad_request, method_not_allowed
 from podnet.controlplane.apiserver.http.negotiation import JSON, Representation, negotiate
 from podnet.controlplane.apiserver.http.rendering import encode
 
@@ -39,12 +39,7 @@ _REASONS = {
 
 def unknown_path() -> StatusError:
     """404 for a URL that is nothing here."""
-    return StatusError(404, "NotFound", "the server could not find the requested resource")
-
-
-def method_not_allowed() -> StatusError:
-    """405 for a method that is no verb of the API, or none of this URL."""
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def of_code(code: int, message: str) -> StatusError:
@@ -80,11 +75,20 @@ def refusal(error: StatusError, accept: str) -> web.Response:
         headers["Retry-After"] = str(retry_after)
     if error.code == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
+    if error.hint:
+        headers["Warning"] = warning(error.hint)
     try:
         body = encode(error.to_status(), Representation(yaml=how.yaml))
     except (TypeError, ValueError):  # it quotes text of the request which is no Unicode
         body = encode(_readable(error.to_status()), Representation(yaml=how.yaml))
     return web.Response(status=error.code, body=body, headers=headers)
+
+
+def warning(text: str) -> str:
+    """The value of a Warning header, which kubectl prints."""
+    cleaned = "".join(char if " " <= char <= "~" else "?" for char in text)
+    escaped = cleaned.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'
 
 
 def _readable(value: Any) -> Any:

@@ -21,7 +21,9 @@ from aiohttp.web_protocol import RequestPayloadError
 from podnet.controlplane.api.errors import (
     StatusError,
     bad_request,
+    go_quoted,
     internal_error,
+    method_not_allowed,
     method_not_supported,
     not_acceptable,
     unauthorized,
@@ -31,7 +33,7 @@ from podnet.controlplane.apiserver.http import bodies, queries, refusals
 from podnet.controlplane.apiserver.http.authentication import Authenticator, impersonated
 from podnet.controlplane.apiserver.http.documents import Document, find_document, health
 from podnet.controlplane.apiserver.http.negotiation import JSON, Representation, negotiate
-from podnet.controlplane.apiserver.http.paths import Target, parse_path, split_target
+from podnet.controlplane.apiserver.http.paths import Target, parse_path, split_target, watched_path
 from podnet.controlplane.apiserver.http.protocol import APIRequest, StatusServer
 from podnet.controlplane.apiserver.http.proxy import ResourceProxy
 from podnet.controlplane.apiserver.http.rendering import EventEncoder, encode, render_object, render_page
@@ -47,7 +49,8 @@ from podnet.controlplane.store.types import StoreError
 
 log = logging.getLogger("apiserver.http")
 
-_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+_PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
+"""What anyone may ask, by the first part of the path."""
 _JSON_HEADERS = refusals.JSON_HEADERS
 _STREAMS = frozenset({"log", "exec", "attach", "portforward"})
 _STREAMED_TYPES = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
@@ -101,40 +104,31 @@ class APIServer:
         accept = request.headers.get("Accept", "")
         try:
             return await self._answer(request, accept)
-        except StatusError as error:
-            _check_not_begun(request, error)
-            return refusals.refusal(error, accept)
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except web.HTTPRequestEntityTooLarge:
-            return refusals.refusal(bodies.too_large(), accept)
-        except web.HTTPException as error:  # aiohttp's own refusal of an upgrade that is none
-            _check_not_begun(request, error)
-            return refusals.refusal(refusals.of_code(error.status, error.text or ""), accept)
-        except (HttpProcessingError, RequestPayloadError) as error:
-            return refusals.refusal(bad_request(f"error reading the request body: {_one_line(error)}"), accept)
-        except StoreError as error:  # etcd without a leader, a full disk: known, and told as upstream does
-            log.warning("store failed", extra={"path": request.raw_path, "error": str(error)})
-            _check_not_begun(request, error)
-            return refusals.refusal(internal_error(str(error)), accept)
         except Exception as error:
-            log.exception("request failed", extra={"method": request.method, "path": request.raw_path})
-            _check_not_begun(request, error)
-            return refusals.refusal(internal_error(f"{type(error).__name__}: {error}"), accept)
+            status = _status_of(error, request)
+            if request.writer.output_size > 0:
+                # What fails after its first byte cannot be refused any more: cut it, so that its client sees no end.
+                raise ConnectionAbortedError(str(error)) from error
+            return refusals.refusal(status, accept)
 
     async def _answer(self, request: APIRequest, accept: str) -> web.StreamResponse:
         path, query_text = split_target(request.raw_path)
         headers = request.headers
         user = self.authenticator.authenticate(request.transport, headers)
         if user is None:
-            if not path.rstrip("/").startswith(_PUBLIC):
+            if path.split("/", 2)[1] not in _PUBLIC:
                 raise unauthorized()
             return self._document(request, path, query_text, accept)
         if "Impersonate-User" in headers or "Impersonate-Group" in headers or "Impersonate-Uid" in headers:
             user = impersonated(user, headers)
         target = parse_path(path)
         if target is None:
-            return self._document(request, path, query_text, accept)
+            target = parse_path(watched_path(path))
+            if target is None or target.subresource or request.method != "GET":
+                return self._document(request, path, query_text, accept)
+            query_text = f"watch=true&{query_text}"
         request.target = target
         method = request.method
         if method == "GET" and target.key and not target.subresource and not query_text:
@@ -159,7 +153,7 @@ class APIServer:
             return await self._read(request, target, user, query)
         verb = _WRITES.get(method)
         if verb is None:
-            raise refusals.method_not_allowed()
+            raise method_not_allowed()
         request.dry_run = "dryRun" in query
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -178,14 +172,16 @@ class APIServer:
     async def _read(
         self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query
     ) -> web.StreamResponse:
-        include_object = _include_object(query)
         how = _how(request, query)
+        include_object = _include_object(query, how)
         watching = request.method == "GET" and queries.boolean(query, "watch")
         if target.name and (target.subresource or not watching):
             queries.check_timeout(query)
             version = queries.first(query, "resourceVersion")
             return await self._get(target, user, how, version, include_object)
         verb = "watch" if watching else "list"
+        if "list" not in target.resource.verbs:
+            raise method_not_allowed()
         if verb not in target.resource.verbs:
             raise method_not_supported(target.resource.plural, verb, target.resource.group)
         if watching:
@@ -236,29 +232,27 @@ class APIServer:
         return response
 
     async def _create(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
-        if target.name and not target.subresource:
-            raise method_not_supported(target.resource.plural, "create", target.resource.group)
+        if (target.name and not target.subresource) or _is_everywhere(target):
+            raise method_not_allowed()
         how = _how(request, query)  # first of all: a write whose answer nobody could read is none
         options = queries.write_options(query, user, request.headers.get("User-Agent", ""), "CreateOptions")
         body = await request.read()
-        obj = _decoded(request, body, options, query) if body else None
-        if obj is None and not target.subresource:
-            raise bad_request("the request body is empty")
+        obj = _decoded(request, target, body, options, query) if body or not target.subresource else None
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.create(self.registry, self.tokens, addressed, obj, options)
         return self._written(target, answer, options.warnings, how)
 
     async def _update(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
-        _need_name(target, "update")
+        _need_name(target)
         how = _how(request, query)
         options = queries.write_options(query, user, request.headers.get("User-Agent", ""), "UpdateOptions")
-        obj = _decoded(request, await request.read(), options, query)
+        obj = _decoded(request, target, await request.read(), options, query)
         addressed = verbs.Request(target.resource, target.namespace, target.name, target.subresource, user)
         answer = await verbs.update(self.registry, addressed, obj, options)
         return self._written(target, answer, options.warnings, how)
 
     async def _patch(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
-        _need_name(target, "patch")
+        _need_name(target)
         how = _how(request, query)
         options = queries.write_options(query, user, request.headers.get("User-Agent", ""), "PatchOptions")
         patch_type, patch = bodies.decode_patch(await request.read(), request.headers.get("Content-Type", ""))
@@ -271,11 +265,13 @@ class APIServer:
     async def _delete(self, request: APIRequest, target: Target, user: UserInfo, query: queries.Query) -> web.Response:
         resource = target.resource
         verb = "delete" if target.name else "deletecollection"
-        if target.subresource or verb not in resource.verbs:
-            raise method_not_supported(resource.plural, verb, resource.group)
-        how, include_object = _how(request, query), _include_object(query)
+        if target.subresource or verb not in resource.verbs or _is_everywhere(target):
+            raise method_not_allowed()
+        how = _how(request, query)
+        include_object = _include_object(query, how)
         body = await request.read()
-        said = bodies.decode_object(body, request.headers.get("Content-Type", "")) if body.strip() else None
+        media = request.headers.get("Content-Type", "")
+        said = bodies.decode_object(body, media, "DeleteOptions") if body.strip() else None
         options = verbs.parse_delete_options(said, queries.delete_options(query, user))
         now = self.registry.clock()
         if target.name:
@@ -303,7 +299,7 @@ class APIServer:
             raise refusals.unknown_path()
         request.document = "/" + stripped.split("/", 2)[1]
         if request.method not in {"GET", "HEAD"}:
-            raise refusals.method_not_allowed()
+            raise method_not_allowed()
         return _of_document(document, request.headers.get("If-None-Match", ""))
 
     def _checks(self) -> dict[str, Callable[[], bool]]:
@@ -326,21 +322,34 @@ _WRITES: dict[str, _Write] = {
 }
 
 
-def _check_not_begun(request: APIRequest, error: Exception) -> None:
-    """A stream that fails after its first byte cannot be refused any more: cut it, so that its client sees no end."""
-    if request.writer.output_size > 0:
-        raise ConnectionAbortedError(str(error)) from error
+def _status_of(error: Exception, request: APIRequest) -> StatusError:
+    """What a client is told of an error; what nobody expected is logged with its traceback."""
+    if isinstance(error, StatusError):
+        return error
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return bodies.too_large()
+    if isinstance(error, web.HTTPException):  # aiohttp's own refusal of an upgrade that is none
+        return refusals.of_code(error.status, error.text or "")
+    if isinstance(error, HttpProcessingError | RequestPayloadError):
+        return bad_request(f"error reading the request body: {_one_line(error)}")
+    if isinstance(error, StoreError):  # etcd without a leader, a full disk: known, and told as upstream does
+        log.warning("store failed", extra={"path": request.raw_path, "error": str(error)})
+        return internal_error(str(error))
+    log.error("request failed", exc_info=error, extra={"method": request.method, "path": request.raw_path})
+    return internal_error(f"{type(error).__name__}: {error}")
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(getattr(error, "message", "") or error).split())[:200]
 
 
-def _decoded(request: APIRequest, body: bytes, options: WriteOptions, query: queries.Query) -> Any:
+def _decoded(request: APIRequest, target: Target, body: bytes, options: WriteOptions, query: queries.Query) -> Any:
     """The object of a body. A name that stands twice is looked for where the client asks for warnings or refusals: it
     takes a second, slower reading, which components need not pay."""
     doubles: list[str] | None = [] if query.get("fieldValidation") and options.field_validation != "Ignore" else None
-    obj = bodies.decode_object(body, request.headers.get("Content-Type", ""), doubles=doubles)
+    sub = target.resource.subresources.get(target.subresource)
+    kind = sub.kind if sub is not None else target.resource.kind
+    obj = bodies.decode_object(body, request.headers.get("Content-Type", ""), kind, doubles=doubles)
     if doubles and options.field_validation == "Strict" and isinstance(obj, dict):
         raise bad_request(strict_message(obj, doubles))
     options.warnings.extend(doubles or ())
@@ -355,16 +364,22 @@ def _how(request: APIRequest, query: queries.Query) -> Representation:
     return how
 
 
-def _include_object(query: queries.Query) -> Any:
+def _include_object(query: queries.Query, how: Representation) -> Any:
     said = queries.first(query, "includeObject")
-    if said not in {"", "Metadata", "Object", "None"}:
-        raise bad_request(f'includeObject: Unsupported value: "{said}": supported values: "Metadata", "None", "Object"')
+    if how.shape == "Table" and said not in {"", "Metadata", "Object", "None"}:
+        why = f"Invalid value: {go_quoted(said)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f"Unable to convert to Table as requested: includeObject: {why}")
     return said or "Metadata"
 
 
-def _need_name(target: Target, verb: str) -> None:
+def _is_everywhere(target: Target) -> bool:
+    """Whether all namespaces are addressed: they can be listed and watched, nothing else."""
+    return target.resource.namespaced and not target.namespace
+
+
+def _need_name(target: Target) -> None:
     if not target.name:
-        raise method_not_supported(target.resource.plural, verb, target.resource.group)
+        raise method_not_allowed()
 
 
 def _response(
@@ -374,13 +389,8 @@ def _response(
     if how.yaml:
         response.headers["Content-Type"] = how.content_type
     for warning in warnings or ():
-        response.headers.add("Warning", f'299 - "{_quoted(warning)}"')
+        response.headers.add("Warning", refusals.warning(warning))
     return response
-
-
-def _quoted(text: str) -> str:
-    cleaned = "".join(char if " " <= char <= "~" else "?" for char in text)
-    return cleaned.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _of_document(document: Document, if_none_match: str) -> web.Response:

@@ -28,7 +28,7 @@ from podnet.controlplane.api.errors import (
     internal_error,
     invalid,
     invalid_value,
-    method_not_supported,
+    method_not_allowed,
 )
 from podnet.controlplane.api.resources import NODES, PODS
 from podnet.controlplane.api.timestamps import is_time, parse_error
@@ -81,10 +81,10 @@ class KubeletStreams:
         """Answer GET or POST of a streaming subresource."""
         name = target.subresource
         if target.resource != PODS:
-            raise method_not_supported(target.resource.plural, request.method.lower(), target.resource.group)
+            raise method_not_allowed()
         allowed = {"GET"} if name == "log" else {"GET", "POST"}
         if request.method not in allowed:
-            raise method_not_supported(target.resource.plural, request.method.lower(), target.resource.group)
+            raise method_not_allowed()
         if name == "log":
             return await self._log(request, target, query)
         if name == "portforward":

@@ -13,11 +13,8 @@ from podnet.controlplane.apiserver.http.documents import VERSION
 from podnet.controlplane.apiserver.http.paths import Target
 from podnet.controlplane.apiserver.http.protocol import APIRequest
 from podnet.controlplane.apiserver.watchcache import WatchCache
-from podnet.controlplane.metrics import Registry
+from podnet.controlplane.metrics import API_LATENCY_BOUNDS_S, Registry
 
-BOUNDS = (
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60
-)  # fmt: skip
 _VERBS = {"GET": "GET", "HEAD": "GET", "POST": "POST", "PUT": "PUT", "PATCH": "PATCH", "DELETE": "DELETE"}
 _OF_COLLECTIONS = {"GET": "LIST", "DELETE": "DELETECOLLECTION"}
 _READING = frozenset({"GET", "HEAD"})
@@ -44,7 +41,7 @@ class Traffic:
             "Response latency distribution in seconds for each verb, dry run value, group, version, resource, "
             "subresource, scope and component.",
             ("verb", *_WHERE, "dry_run", "component"),
-            BOUNDS,
+            API_LATENCY_BOUNDS_S,
         )
         self._long_running = metrics.gauge(
             "apiserver_longrunning_requests",
@@ -54,6 +51,31 @@ class Traffic:
         )
         self._watch_events = metrics.counter(
             "apiserver_watch_events_total", "Number of events sent in watch clients", ("group", "version", "kind")
+        )
+        self._inflight = metrics.gauge(
+            "apiserver_current_inflight_requests",
+            "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
+            ("request_kind",),
+        )
+        self._objects = metrics.gauge(
+            "apiserver_storage_objects",
+            "Number of stored objects at the time of last check split by kind.",
+            ("resource",),
+        )
+        self._watchers = metrics.gauge(
+            "apiserver_registered_watchers",
+            "Number of currently registered watchers for a given resource",
+            ("group", "version", "kind"),
+        )
+        self._received = metrics.counter(
+            "apiserver_watch_cache_events_received_total",
+            "Counter of events received in watch cache broken by resource type.",
+            ("resource",),
+        )
+        self._version = metrics.gauge(
+            "apiserver_watch_cache_resource_version",
+            "Current resource version of watch cache broken by resource type.",
+            ("resource",),
         )
         metrics.gauge(
             "kubernetes_build_info",
@@ -101,41 +123,16 @@ class Traffic:
 
     def _look(self) -> None:
         """The gauges, at the moment of a scrape."""
-        inflight = self.metrics.gauge(
-            "apiserver_current_inflight_requests",
-            "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
-            ("request_kind",),
-        )
-        inflight.set(self._reading, "readOnly")  # the scrape itself is one of them
-        inflight.set(self._changing, "mutating")
-        objects = self.metrics.gauge(
-            "apiserver_storage_objects",
-            "Number of stored objects at the time of last check split by kind.",
-            ("resource",),
-        )
-        watchers = self.metrics.gauge(
-            "apiserver_registered_watchers",
-            "Number of currently registered watchers for a given resource",
-            ("group", "version", "kind"),
-        )
-        received = self.metrics.counter(
-            "apiserver_watch_cache_events_received_total",
-            "Counter of events received in watch cache broken by resource type.",
-            ("resource",),
-        )
-        version = self.metrics.gauge(
-            "apiserver_watch_cache_resource_version",
-            "Current resource version of watch cache broken by resource type.",
-            ("resource",),
-        )
+        self._inflight.set(self._reading, "readOnly")  # the scrape itself is one of them
+        self._inflight.set(self._changing, "mutating")
         for resource in RESOURCES:
             if storage_resource(resource) is not resource or "list" not in resource.verbs:
                 continue
             cached, name = self._cache.of(resource), resource.qualified_name
-            objects.set(len(cached.entries), name)
-            watchers.set(len(cached.watchers), resource.group, resource.version, resource.kind)
-            received.values[(name,)] = cached.received
-            version.set(cached.changed or cached.oldest, name)
+            self._objects.set(len(cached.entries), name)
+            self._watchers.set(len(cached.watchers), resource.group, resource.version, resource.kind)
+            self._received.values[(name,)] = cached.received
+            self._version.set(cached.changed or cached.oldest, name)
 
 
 def _verb(request: APIRequest) -> str:

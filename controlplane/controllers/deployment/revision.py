@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from podnet.controlplane.api import meta
+from podnet.controlplane.api import meta, numbers
 from podnet.controlplane.api.types import Object
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -56,8 +56,7 @@ def replica_annotations(deployment: Object, surge: int) -> dict[str, str]:
 
 def annotation_number(obj: Object, key: str) -> int | None:
     """A numeric annotation, None when it is absent or no number."""
-    text = annotations_of(obj).get(key)
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+    return numbers.integer(annotations_of(obj).get(key))
 
 
 def plan_cleanup(deployment: Object, old: Iterable[Object]) -> list[Object]:
@@ -81,4 +80,4 @@ def _is_finished(replica_set: Object) -> bool:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdigit() else 0
+    return numbers.natural(text) or 0

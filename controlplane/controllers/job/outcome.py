@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.timestamps import parse_time
 from podnet.controlplane.api.types import Object
-from podnet.controlplane.controllers.job.indexes import parse_indexes
+from podnet.controlplane.controllers.job.indexes import count_within, parse_intervals
 from podnet.controlplane.controllers.job.pod import is_indexed, total_restarts
 from podnet.controlplane.controllers.job.tally import Tally, completions_of
 from podnet.controlplane.controllers.pods import is_terminal
@@ -91,12 +91,12 @@ def _restarts_exceed(job: Object, pods: Sequence[Object], limit: int) -> bool:
 def _success_by_policy(job: Object, tally: Tally) -> Outcome | None:
     limit = completions_of(job) or 0
     for number, rule in enumerate((job["spec"].get("successPolicy") or {}).get("rules") or ()):
-        candidates = tally.completed
-        wanted = int(rule.get("succeededCount") or 0)
+        done, wanted = len(tally.completed), int(rule.get("succeededCount") or 0)
         if rule.get("succeededIndexes") is not None:
-            named = parse_indexes(rule["succeededIndexes"], limit)
-            candidates, wanted = candidates & named, wanted or len(named)
-        if wanted and len(candidates) >= wanted:
+            named = parse_intervals(rule["succeededIndexes"], limit)
+            done = count_within(tally.completed, named)
+            wanted = wanted or sum(high - low + 1 for low, high in named)
+        if wanted and done >= wanted:
             return Outcome("SuccessCriteriaMet", "SuccessPolicy", f"Matched rules at index {number}")
     return None
 

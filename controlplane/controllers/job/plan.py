@@ -8,8 +8,9 @@ Source: kubernetes pkg/controller/job/job_controller.go, backoff_utils.go; KEP-3
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from podnet.controlplane.api import meta
@@ -204,7 +205,7 @@ def _fill(job: Object, plan: Plan, tally: Tally, ranks: _Ranks) -> None:
     if wait_s > 0:
         plan.recheck_s = wait_s
     elif is_indexed(job):
-        plan.create = [NewPod(index) for index in _pending_indexes(job, tally, keeping)[:missing]]
+        plan.create = [NewPod(index) for index in islice(_pending_indexes(job, tally, keeping), missing)]
     else:
         plan.create = [NewPod()] * missing
 
@@ -223,23 +224,31 @@ def _surplus_of_indexes(job: Object, tally: Tally, active: Sequence[Object]) -> 
     return surplus
 
 
-def _pending_indexes(job: Object, tally: Tally, active: Sequence[Object]) -> list[int]:
-    taken = {*tally.completed, *tally.failed_indexes, *(index_of(pod) for pod in active)}
-    return [index for index in range(completions_of(job) or 0) if index not in taken]
+def _taken_indexes(tally: Tally, active: Sequence[Object]) -> set[int | None]:
+    return {*tally.completed, *tally.failed_indexes, *(index_of(pod) for pod in active)}
+
+
+def _pending_indexes(job: Object, tally: Tally, active: Sequence[Object]) -> Iterator[int]:
+    """From the lowest on, one by one: there may be thousands of millions of them, and few are wanted."""
+    taken = _taken_indexes(tally, active)
+    return (index for index in range(completions_of(job) or 0) if index not in taken)
 
 
 def _create_by_index(job: Object, plan: Plan, tally: Tally, ranks: _Ranks, missing: int) -> None:
     """Each index waits for itself alone."""
-    waiting: list[float] = []
-    for index in _pending_indexes(job, tally, ranks.active):
+    waits = {index: _wait_of_index(found, ranks.now) for index, found in ranks.failures.items()}
+    ready = (index for index in _pending_indexes(job, tally, ranks.active) if waits.get(index, 0.0) <= 0)
+    for index in islice(ready, missing):
         found = ranks.failures.get(index, _Failures())
-        every = found.counted + found.ignored
-        wait_s = found.last_at + POD_FAILURE.delay_s(every - 1) - ranks.now if every else 0.0
-        if wait_s > 0:
-            waiting.append(wait_s)
-        elif len(plan.create) < missing:
-            plan.create.append(NewPod(index, found.counted, found.ignored))
+        plan.create.append(NewPod(index, found.counted, found.ignored))
+    taken, limit = _taken_indexes(tally, ranks.active), completions_of(job) or 0
+    waiting = [wait_s for index, wait_s in waits.items() if wait_s > 0 and index < limit and index not in taken]
     plan.recheck_s = min(waiting) if waiting else None
+
+
+def _wait_of_index(found: _Failures, now: float) -> float:
+    """Seconds until an index that has failed so often is tried again; none left where this is not above zero."""
+    return found.last_at + POD_FAILURE.delay_s(found.counted + found.ignored - 1) - now
 
 
 def _wait_after_failures(pods: Sequence[Object], now: float) -> float:

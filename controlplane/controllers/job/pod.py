@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podnet.controlplane.api import meta
+from podnet.controlplane.api import meta, numbers
 from podnet.controlplane.api.timestamps import parse_time
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.controllers.deployment.revision import annotations_of
@@ -30,20 +30,17 @@ def is_indexed(job: Object) -> bool:
 
 def index_of(pod: Object) -> int | None:
     """The completion index, None when the pod has none."""
-    text = annotations_of(pod).get(INDEX, "")
-    return int(text) if text.isdigit() else None
+    return numbers.natural(annotations_of(pod).get(INDEX))
 
 
 def index_failures(pod: Object) -> int:
     """How often the pod's index had failed before this pod."""
-    text = annotations_of(pod).get(INDEX_FAILURES, "0")
-    return int(text) if text.isdigit() else 0
+    return numbers.natural(annotations_of(pod).get(INDEX_FAILURES)) or 0
 
 
 def index_ignored(pod: Object) -> int:
     """How many failures of its index before this pod a policy said to ignore: they only make the next try wait."""
-    text = annotations_of(pod).get(INDEX_IGNORED, "0")
-    return int(text) if text.isdigit() else 0
+    return numbers.natural(annotations_of(pod).get(INDEX_IGNORED)) or 0
 
 
 def replaces_only_failed(job: Object) -> bool:

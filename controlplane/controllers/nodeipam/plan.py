@@ -8,8 +8,9 @@ reported and left alone: pods may already live there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
+from podnet.controlplane.api.addresses import parse_network
 from podnet.controlplane.api.types import Object
 
 Network = IPv4Network | IPv6Network
@@ -23,7 +24,7 @@ def pod_cidr_of(node: Object) -> str:
 def used_subnets(nodes: Iterable[Object], reserved: Mapping[str, str]) -> set[Network]:
     """All subnets that nodes hold, and those promised (`reserved`: node name to CIDR) but not yet seen on a node."""
     texts = [cidr for node in nodes if (cidr := pod_cidr_of(node))]
-    return {ip_network(text, strict=False) for text in [*texts, *reserved.values()]}
+    return {parse_network(text) for text in [*texts, *reserved.values()]}
 
 
 def plan_subnet(cluster: Network, prefix_length: int, used: Iterable[Network]) -> Network | None:
@@ -45,4 +46,4 @@ def plan_subnet(cluster: Network, prefix_length: int, used: Iterable[Network]) -
         candidate = (last // size + 1) * size
     if candidate + size > end:
         return None
-    return ip_network((candidate, prefix_length)) if cluster.version == 4 else IPv6Network((candidate, prefix_length))
+    return IPv4Network((candidate, prefix_length)) if cluster.version == 4 else IPv6Network((candidate, prefix_length))

@@ -48,7 +48,7 @@ class ResourceQuotaController:
             return DONE
         namespace = meta.namespace(quota)
         objects = {resource: (await self._watch(resource)).list(namespace) for resource in measured_resources(quota)}
-        status = desired_status(quota, objects)
+        status = desired_status(quota, objects, self._context.clock())
         if not same_status(quota.get("status"), status):
             await self._client.update(RESOURCEQUOTAS, {**quota, "status": status}, subresource="status")
         return Result(requeue_after_s=RESYNC_S)

@@ -40,23 +40,25 @@ def _hard(quota: Object) -> Mapping[str, str]:
     return (quota.get("spec") or {}).get("hard") or {}
 
 
-def desired_status(quota: Object, objects: Mapping[Resource, Sequence[Object]]) -> Object:
+def desired_status(quota: Object, objects: Mapping[Resource, Sequence[Object]], now: float) -> Object:
     """The status for the objects of the quota's namespace."""
     hard = _hard(quota)
     used = {key: Quantity(0) for key in hard if measured_resource(key) is not None}
     for resource, some in objects.items():
-        for usage in _usages(quota, resource, some):
+        for usage in _usages(quota, resource, some, now):
             for key, amount in usage.items():
                 if key in used:
                     used[key] = used[key] + amount
     return {"hard": dict(hard), "used": {key: str(amount) for key, amount in used.items()}}
 
 
-def _usages(quota: Object, resource: Resource, objects: Iterable[Object]) -> Iterable[Mapping[str, Quantity]]:
+def _usages(
+    quota: Object, resource: Resource, objects: Iterable[Object], now: float
+) -> Iterable[Mapping[str, Quantity]]:
     for obj in objects:
         if in_scope(obj, resource, quota.get("spec") or {}):
             try:
-                yield usage_of(obj, resource)
+                yield usage_of(obj, resource, now)
             except QuantityError:
                 continue  # stored before it was checked: it cannot be measured
 

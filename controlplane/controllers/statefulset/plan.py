@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from podnet.controlplane.api import meta
 from podnet.controlplane.api.types import Object
 from podnet.controlplane.controllers.pods import is_available, is_ready, is_terminal, phase_of
+from podnet.controlplane.controllers.replicaset.plan import BURST_REPLICAS
 from podnet.controlplane.controllers.statefulset.pod import ordinal_of, revision_of
 
 
@@ -34,7 +35,7 @@ class View:
 
     @property
     def ordinals(self) -> range:
-        """The ordinals it wants."""
+        """The ordinals it wants. There may be thousands of millions of them: not to be written out."""
         spec = self.stateful_set["spec"]
         start = int((spec.get("ordinals") or {}).get("start") or 0)
         return range(start, start + int(spec.get("replicas", 1)))
@@ -104,6 +105,8 @@ def _fill(view: View, pods: dict[int, Object]) -> tuple[Step, bool]:
             recreate.append(pod)
         if view.is_ordered and (pod is None or not view.is_available(pod)):
             return Step(tuple(create), tuple(recreate), tuple(recreate)), True
+        if len(create) == BURST_REPLICAS:
+            break  # the first of them that is seen brings the next step
     return Step(tuple(create), tuple(recreate), tuple(recreate)), False
 
 
@@ -123,7 +126,7 @@ def _thin(view: View, pods: dict[int, Object]) -> tuple[Step, bool]:
     first = condemned[0]
     if meta.is_terminating(first):
         return Step(), True
-    wanted = [pods[ordinal] for ordinal in view.ordinals if ordinal in pods]
+    wanted = [pods[ordinal] for ordinal in sorted(pods) if ordinal in view.ordinals]
     unhealthy = [pod for pod in [*wanted, *reversed(condemned)] if not view.is_available(pod)]
     # An unhealthy pod may itself be taken away, but only if nothing below it is unhealthy too. One that has ended never
     # becomes healthy: of two such, upstream waits for ever.
@@ -136,7 +139,7 @@ def _update(view: View, pods: dict[int, Object]) -> Step:
     strategy = view.stateful_set["spec"].get("updateStrategy") or {}
     if strategy.get("type", "RollingUpdate") != "RollingUpdate":
         return Step()
-    for ordinal in sorted(view.ordinals, reverse=True):
+    for ordinal in reversed(view.ordinals):
         pod = pods.get(ordinal)
         if ordinal < partition_of(view.stateful_set) or pod is None:
             return Step()

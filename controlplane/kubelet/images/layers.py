@@ -52,6 +52,18 @@ BASE_DIRECTORIES = {
 APPLETS = {"nc": "nc", "wget": "wget", "nslookup": "nslookup", "curl": "curl"}
 
 
+# `busybox APPLET …`, where the machine has no busybox: every applet is a program of its own here.
+_BUSYBOX = """#!/bin/sh
+if [ $# -eq 0 ]; then
+  echo "BusyBox (podnet) multi-call binary."
+  echo "Usage: busybox [function [arguments]...]"
+  exit 0
+fi
+command -v "$1" > /dev/null || { echo "$1: applet not found" >&2; exit 127; }
+exec "$@"
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerFile:
     """One file of a layer; a path that ends in a slash is an empty directory."""
@@ -111,6 +123,9 @@ def layer_files(have: Mapping[str, str | None]) -> dict[str, dict[str, LayerFile
         "usr/local/apache2/htdocs/index.html": LayerFile(pages.HTTPD_INDEX),
         "usr/local/apache2/logs/": LayerFile(""),
     }
+    layers["busybox"]["usr/sbin/httpd"] = launcher("busybox-httpd")
+    if not have.get("busybox"):
+        layers["busybox"]["usr/bin/busybox"] = layers["alpine"]["usr/bin/busybox"] = LayerFile(_BUSYBOX, 0o755)
     layers["bash"]["usr/local/bin/docker-entrypoint.sh"] = LayerFile('#!/bin/sh\nexec "$@"\n', 0o755)
     if not have.get("zsh"):
         layers["netshoot"]["usr/bin/zsh"] = LayerFile(f'#!/bin/sh\nexec {bash} "$@"\n', 0o755)
@@ -166,4 +181,4 @@ def programs_source() -> tuple[str, str]:
 
 
 def _wanted() -> dict[str, dict[str, LayerFile]]:
-    return layer_files({name: shutil.which(name) for name in (*APPLETS, "bash", "zsh", "python3")})
+    return layer_files({name: shutil.which(name) for name in (*APPLETS, "bash", "busybox", "zsh", "python3")})

@@ -21,7 +21,7 @@ from podnet.controlplane.client.reconcile import DONE, Controller, Result, super
 from podnet.controlplane.client.types import Client
 from podnet.controlplane.client.volume_binding import PROVISIONER_FINALIZER, class_of
 from podnet.controlplane.client.workqueue import WorkQueue
-from podnet.controlplane.kubelet.provisioner.directories import VolumeDirectories
+from podnet.controlplane.kubelet.provisioner.directories import VolumeDirectories, explain
 from podnet.controlplane.kubelet.provisioner.plan import (
     desired_volume,
     is_abandoned,
@@ -119,8 +119,8 @@ class LocalPathProvisioner:
             path = await asyncio.to_thread(self._directories.make, name)
             await self._client.create(PERSISTENTVOLUMES, desired_volume(claim, of_class, self._node, path))
         except OSError as error:
-            self._failed(claim, str(error))
-            raise service_unavailable(str(error)) from error  # again after the back-off: there may be room by then
+            self._failed(claim, explain(error))
+            raise service_unavailable(explain(error)) from error  # again after the back-off: there may be room by then
         except StatusError as error:
             if error.is_already_exists:
                 return DONE
@@ -142,8 +142,8 @@ class LocalPathProvisioner:
             try:
                 await asyncio.to_thread(self._directories.remove, name)
             except OSError as error:
-                self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
-                raise service_unavailable(str(error)) from error
+                self._recorder.event(volume, "Warning", "VolumeFailedDelete", explain(error))
+                raise service_unavailable(explain(error)) from error
         if (going or removes_finalizer(volume)) and meta.has_finalizer(volume, PROVISIONER_FINALIZER):
             finalizers = [finalizer for finalizer in meta.finalizers(volume) if finalizer != PROVISIONER_FINALIZER]
             patch = {"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version(volume)}}

@@ -17,6 +17,12 @@ MIN_FREE_BYTES = 1 << 20
 _REMOVING = ".removing-"
 
 
+def explain(error: OSError) -> str:
+    """`/where: no space left on device`, as programs of a cluster say it."""
+    text = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {text}" if error.filename else text
+
+
 class VolumeDirectories:
     """The directories below `root`, by the names of their volumes."""
 

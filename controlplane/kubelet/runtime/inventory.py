@@ -134,7 +134,11 @@ def recover_container(files: SandboxFiles, container_id: str) -> KnownContainer 
     if not isinstance(config, dict) or not os.path.exists(own.status):
         return None
     status = ContainerStatus(
-        id=container_id, sandbox_id=files.id, config=decode_container_config(config), state=ContainerState.UNKNOWN
+        id=container_id,
+        sandbox_id=files.id,
+        config=decode_container_config(config),
+        state=ContainerState.UNKNOWN,
+        writable_layer=own.scratch,
     )
     container = KnownContainer(own, status)
     container.load()

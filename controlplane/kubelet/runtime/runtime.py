@@ -294,6 +294,7 @@ class PodRuntime:
             image_ref=entry.ref,
             created_at_ns=time.time_ns(),
             log_path=spec.log_path,
+            writable_layer=files.scratch,
         )
         write_json(files.status, _status_file(status))
         sandbox.containers[container_id] = KnownContainer(files, status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -289,6 +290,8 @@ def resolve_sub_path(volume: Path, sub_path: str) -> Path:
     target = Path(os.path.realpath(root / sub_path))
     if target != root and root not in target.parents:
         raise ConfigError(f'failed to prepare subPath for volumeMount: "{sub_path}" is outside of the volume')
-    if not target.exists():
-        target.mkdir(parents=True)
+    for directory in reversed([place for place in (target, *target.parents) if not place.exists()]):
+        directory.mkdir(exist_ok=True)
+        # What the volume allows is allowed here too: a pod whose user is not root may write where its group may.
+        directory.chmod(stat.S_IMODE(root.stat().st_mode))
     return target

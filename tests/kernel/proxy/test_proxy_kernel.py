@@ -136,6 +136,7 @@ class Lab:
             NodePaths(self.directory / "state", self.directory / "run"),
             mode=mode,
             healthz_port=0,
+            metrics_port=0,
             check_interval_s=0.1,
             netns=self.node,
         )

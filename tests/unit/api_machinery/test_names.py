@@ -39,6 +39,7 @@ NAME_PART = (
     ("check", "good"),
     [
         (names.dns1123_label, ["a", "0", "a-b", "1-2", "a" * 63]),
+        (names.search_domain, ["a.b", "_sip._tcp.a_b.c", "0"]),
         (names.dns1123_subdomain, ["a", "a.b", "a-b.c0", "0.0", "a" * 253]),
         (names.dns1035_label, ["a", "a-0", "a" * 63]),
         (names.label_value, ["", "a", "A_b.c-0", "0" * 63]),

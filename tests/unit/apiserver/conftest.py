@@ -1,10 +1,17 @@
-"""A registry on the memory store with the bootstrap objects in it, and the in-process client over it."""
+"""A registry on the memory store with the bootstrap objects in it, the client and the server over it; a whole process."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from http_fixtures import Wire, serve
+from live_server import LiveServer, live_server
 
 from podnet.controlplane.apiserver.bootstrap import ensure_bootstrap
 from podnet.controlplane.apiserver.local import LocalClient
@@ -41,3 +48,24 @@ async def registry(clock: Clock) -> AsyncIterator[Registry]:
 @pytest.fixture
 def client(registry: Registry) -> LocalClient:
     return LocalClient(registry)
+
+
+@pytest.fixture
+async def wire(registry: Registry) -> AsyncIterator[Wire]:
+    async with serve(registry) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(tmp_path_factory.mktemp("kubectl")) as server:
+        yield server
+
+
+@pytest.fixture
+def ns(server: LiveServer, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own, with the account a controller would make."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
+    server.kubectl("create", "namespace", name)
+    server.kubectl("-n", name, "create", "serviceaccount", "default")
+    return name

@@ -19,6 +19,18 @@ from podnet.controlplane.apiserver.registry import Registry
 from podnet.controlplane.apiserver.tokens import TokenIssuer
 
 ADMIN = UserInfo("admin", ("system:masters", "system:authenticated"))
+NS = "/api/v1/namespaces/default"
+TABLE = (  # what kubectl asks for
+    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+)
+
+
+def config_map(name: str = "a", **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}], **spec}}
 
 
 class Answer:

@@ -1,4 +1,4 @@
-"""A kube-apiserver process on a loopback port, with a kubeconfig."""
+"""A kube-apiserver process on a loopback port, with a kubeconfig, and a manifest to give it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,30 @@ from podnet.controlplane.apiserver.main import serve_apiserver
 directory, driver, descriptor = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 serve_apiserver(APIServerConfig(pki_dir=directory / "pki", store_dir=directory / "store", store_driver=driver,
                                 inherited_fds=(descriptor,), advertise_address="192.168.100.1"))
+"""
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %(name)s, labels: {app: %(name)s}}
+spec:
+  replicas: %(replicas)s
+  selector: {matchLabels: {app: %(name)s}}
+  template:
+    metadata: {labels: {app: %(name)s}}
+    spec:
+      containers:
+      - {name: c, image: "nginx:1", ports: [{containerPort: 80}], env: [{name: A, value: b}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: %(name)s}
+spec: {selector: {app: %(name)s}, ports: [{port: 80, name: http}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: %(name)s}
+data: {a: b}
 """
 
 
@@ -131,3 +155,8 @@ def live_server(directory: Path, driver: str = "memory") -> Iterator[LiveServer]
         finally:
             if server.process.poll() is None:
                 stop(server)
+
+
+def manifest(name: str = "web", replicas: object = 2) -> str:
+    """A Deployment, its Service and a ConfigMap, all of one name."""
+    return DEPLOYMENT % {"name": name, "replicas": replicas}

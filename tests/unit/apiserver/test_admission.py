@@ -271,6 +271,13 @@ async def test_what_a_quota_counts_must_be_said(client: LocalClient) -> None:
     )
 
 
+async def test_disk_is_counted_where_it_is_asked_for_and_need_not_be(client: LocalClient) -> None:
+    await quota(client, **{"requests_ephemeral-storage": "1Gi"})
+    await make_pod(client, "silent")
+    asked = container(requests={"ephemeral-storage": "2Gi"})
+    assert "requested: requests.ephemeral-storage=2Gi" in await refused(client, containers=asked)
+
+
 async def test_amounts_add_up(client: LocalClient) -> None:
     await quota(client, requests_cpu="1")
     await make_pod(client, "first", containers=container(requests={"cpu": "700m"}))

@@ -108,7 +108,7 @@ def test_the_dns_address_is_only_given_to_whom_asks() -> None:
 def test_an_address_that_cannot_be_had_is_refused(wanted: str, message: str) -> None:
     causes = settle(service(clusterIP=wanted), None, [service("b", clusterIP="10.96.0.2")])
     assert [(cause.field, cause.reason) for cause in causes] == [("spec.clusterIPs", "FieldValueInvalid")]
-    assert causes[0].message == f'Invalid value: ["{wanted}"]: {message}'
+    assert causes[0].message == f'Invalid value: []string{{"{wanted}"}}: {message}'
 
 
 def test_the_kubernetes_service_has_the_reserved_address() -> None:
@@ -251,7 +251,7 @@ def test_dual_stack_fields_are_completed(spec: dict[str, Any], families: list[st
         (
             {"clusterIP": "fd00::1"},
             "spec.clusterIPs[0]",
-            'Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster',
+            'Invalid value: []string{"fd00::1"}: IPv6 is not configured on this cluster',
         ),
         (
             {"clusterIP": "10.96.0.3", "ipFamilies": ["IPv6"]},
@@ -261,12 +261,12 @@ def test_dual_stack_fields_are_completed(spec: dict[str, Any], families: list[st
         (
             {"clusterIPs": ["10.96.0.3"]},
             "spec.clusterIPs",
-            'Invalid value: ["10.96.0.3"]: must be empty when `clusterIP` is not specified',
+            'Invalid value: []string{"10.96.0.3"}: must be empty when `clusterIP` is not specified',
         ),
         (
             {"clusterIP": "10.96.0.3", "clusterIPs": ["10.96.0.4"]},
             "spec.clusterIPs",
-            'Invalid value: ["10.96.0.4"]: first value must match `clusterIP`',
+            'Invalid value: []string{"10.96.0.4"}: first value must match `clusterIP`',
         ),
     ],
     ids=["require", "v6", "prefer both", "single both", "v6 address", "wrong family", "only clusterIPs", "differ"],

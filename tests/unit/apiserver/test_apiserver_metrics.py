@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ from podnet.controlplane.store.types import CompactedError, KeyExistsError
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 _LINE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)')
-
-
-@pytest.fixture
-async def wire(registry: Registry) -> AsyncIterator[Wire]:
-    async with serve(registry) as wire:
-        yield wire
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -172,7 +172,7 @@ async def test_uid_and_version_preconditions(resource: Resource, client: LocalCl
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]
     with pytest.raises(StatusError) as caught:
         await client.delete(resource, name, ns_of(resource), uid="other")
-    assert caught.value.message.endswith(f"Precondition failed: UID in precondition: other, UID in object meta: {uid}")
+    assert f"the UID in the precondition (other) does not match the UID in record ({uid})." in caught.value.message
     with pytest.raises(StatusError):
         await client.delete(resource, name, ns_of(resource), resource_version="1")
     assert await client.get(resource, name, ns_of(resource)) == made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import ssl
 import sys
@@ -68,7 +69,10 @@ def test_a_certificate_says_who_asks(server: LiveServer, user: str, name: str, g
     path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     status, review = ask(server, "POST", path, {}, tls(server, user))
     assert status == 201
-    assert review["status"]["userInfo"] == {"username": name, "groups": groups}
+    info = review["status"]["userInfo"]
+    assert (info["username"], info["groups"]) == (name, groups)
+    (credential,) = info["extra"]["authentication.kubernetes.io/credential-id"]
+    assert re.fullmatch("X509SHA256=[0-9a-f]{64}", credential)
 
 
 def test_metrics_of_the_process(server: LiveServer) -> None:

@@ -81,14 +81,14 @@ NODE_PORT = {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "node
         (
             {"clusterIP": "10.96.7.7"},
             (
-                'Service "other" is invalid: spec.clusterIPs: Invalid value: ["10.96.7.7"]: failed to allocate IP '
+                'Service "other" is invalid: spec.clusterIPs: Invalid value: []string{"10.96.7.7"}: failed to allocate IP '
                 "10.96.7.7: provided IP is already allocated"
             ),
         ),
         (
             {"clusterIP": "10.97.0.1"},
             (
-                'Service "other" is invalid: spec.clusterIPs: Invalid value: ["10.97.0.1"]: failed to allocate IP '
+                'Service "other" is invalid: spec.clusterIPs: Invalid value: []string{"10.97.0.1"}: failed to allocate IP '
                 "10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is "
                 "10.96.0.0/16"
             ),
@@ -130,6 +130,18 @@ async def test_a_released_address_and_port_may_be_had_again(client: LocalClient)
     await client.delete(SERVICES, "first", "default")
     await client.create(SERVICES, {**wanted, "metadata": {"name": "second", "namespace": "default"}})
     assert await recorded(client) == {"10.96.7.7": "second"}
+
+
+async def test_zeros_in_front_make_no_other_address(client: LocalClient) -> None:
+    made = await client.create(SERVICES, service(clusterIP="010.096.007.007"))
+    assert made["spec"]["clusterIPs"] == ["010.096.007.007"]
+    assert await recorded(client) == {"10.96.7.7": "web"}
+    error = await refusal(client.create(SERVICES, service("other", clusterIP="10.96.7.7")))
+    assert "provided IP is already allocated" in error.message
+    error = await refusal(client.create(SERVICES, service("other", clusterIP="10.96.0.001")))
+    assert "provided IP is already allocated" in error.message
+    await client.delete(SERVICES, "web", "default")
+    assert await recorded(client) == {}
 
 
 async def test_a_dry_run_allocates_nothing(client: LocalClient, registry: Registry) -> None:

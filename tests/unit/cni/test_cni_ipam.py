@@ -176,6 +176,8 @@ def test_a_file_that_is_no_database_is_an_error_not_a_fresh_start(tmp_path):
     with pytest.raises(CNIError) as caught:
         LeaseStore(tmp_path)
     assert caught.value.code == 5
+    assert caught.value.msg == f"cannot open the address store {tmp_path / 'ipam.db'}: file is not a database"
+    assert "move it away while the cluster is down" in caught.value.details
 
 
 RESERVE_MANY = """

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 
 from podnet.cni import plan
-from podnet.cni.offline import answer_offline, refusal
-from podnet.cni.plugin import Node, Plugin
-from podnet.cni.request import Request
-from podnet.cni.store import LeaseStore
-from podnet.topology.fake import FakeKernel
 from podnet.topology.kernel import (
     AddAddress,
     AddBridge,
@@ -25,68 +16,6 @@ from podnet.topology.kernel import (
     SetLink,
     SetSysctl,
 )
-from podnet.topology.paths import NodePaths
-
-SUBNET = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
-
-
-@dataclass
-class World:
-    kernel: FakeKernel
-    store: LeaseStore
-    plugin: Plugin
-    subnet_env: Path
-    now: list[float]
-
-    async def call(self, verb, container="c1", netns="/pod1", ifname="eth0", args="", **conf):
-        env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": ifname}
-        env |= {"CNI_PATH": "/bin", "CNI_ARGS": args}
-        body = {"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-bridge"} | conf
-        response = await self.plugin.handle(Request(env, json.dumps(body).encode()))
-        answer = json.loads(response.stdout) if response.stdout else {}
-        return (response.exit_code, answer)
-
-    async def ok(self, verb, **kwargs):
-        code, answer = await self.call(verb, **kwargs)
-        assert code == 0, answer
-        return answer
-
-    async def refused(self, verb, **kwargs):
-        code, answer = await self.call(verb, **kwargs)
-        assert code != 0, answer
-        return answer
-
-    @property
-    def addresses(self):
-        return {lease.container_id: str(lease.address) for lease in self.store.leases("podnet")}
-
-    def ports(self):
-        return [link.name for link in self.kernel.observe("").links if link.master == "cni0"]
-
-
-@pytest.fixture
-def world(tmp_path):
-    kernel = FakeKernel()
-    for n in range(1, 6):
-        kernel.create_netns(f"/pod{n}")
-    store = LeaseStore(tmp_path)
-    env = tmp_path / "subnet.env"
-    env.write_text(SUBNET)
-    now = [0.0]
-
-    async def remove(names):
-        for name in names:
-            if kernel.observe("").link(name) is not None:
-                kernel.apply("", [DeleteLink(name)])
-
-    def identity(netns):
-        if netns.startswith("/gone"):
-            raise FileNotFoundError(2, "No such file or directory")
-        return (0, 1 if netns == "/self" else len(netns) + hash(netns) if netns else 1)
-
-    node = Node(kernel, store, env, remove, lambda: now[0], "", identity)
-    yield World(kernel, store, Plugin(node), env, now)
-    store.close()
 
 
 async def test_add_wires_the_pod(world):
@@ -224,7 +153,7 @@ async def test_without_subnet_env_try_again_later(world):
     assert (await world.refused("STATUS"))["code"] == 50
     world.subnet_env.write_text("FLANNEL_SUBNET=nonsense\n")
     assert (await world.refused("ADD"))["code"] == 5
-    world.subnet_env.write_text(SUBNET)
+    world.subnet_env.write_text(world.subnet)
     await world.ok("STATUS")
 
 
@@ -373,7 +302,7 @@ async def test_a_rebooted_node_has_its_whole_pool(world):
 
 async def test_stale_bridge_address(world):
     await world.ok("ADD")
-    world.subnet_env.write_text(SUBNET.replace("10.244.1.", "10.244.7."))
+    world.subnet_env.write_text(world.subnet.replace("10.244.1.", "10.244.7."))
     refused = await world.refused("ADD", container="c2", netns="/pod2")
     assert "already has an IP address different from 10.244.7.1/24" in refused["msg"]
     assert len(world.addresses) == 1
@@ -410,97 +339,3 @@ async def test_an_existing_bridge_is_used(world):
     )
     result = await world.ok("ADD")
     assert result["interfaces"][0]["mac"] == "02:00:00:00:00:77"
-
-
-# --- the environment ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("verb", "missing"),
-    [
-        ("ADD", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
-        ("CHECK", "CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH"),
-        ("DEL", "CNI_CONTAINERID,CNI_IFNAME,CNI_PATH"),
-        ("GC", "CNI_PATH"),
-    ],
-)
-async def test_all_missing_variables_in_one_message(world, verb, missing):
-    response = await world.plugin.handle(Request({"CNI_COMMAND": verb}, b"{}"))
-    body = json.loads(response.stdout)
-    assert (response.exit_code, body["code"]) == (1, 4)
-    assert f"[{missing}]" in body["msg"]
-
-
-@pytest.mark.parametrize(
-    ("env", "words"),
-    [
-        ({"CNI_COMMAND": "NOPE"}, "unknown CNI_COMMAND: NOPE"),
-        ({"CNI_COMMAND": "add"}, "unknown CNI_COMMAND: add"),
-        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a/b", "CNI_IFNAME": "e", "CNI_PATH": "/"}, "CNI_CONTAINERID"),
-        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "e:0", "CNI_PATH": "/"}, "CNI_IFNAME"),
-        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "a", "CNI_IFNAME": "x" * 16, "CNI_PATH": "/"}, "CNI_IFNAME"),
-    ],
-)
-async def test_a_bad_environment(world, env, words):
-    response = await world.plugin.handle(Request(env, b"{}"))
-    body = json.loads(response.stdout)
-    assert body["code"] == 4
-    assert words in body["msg"]
-
-
-async def test_a_blank_command_says_what_this_is(world):
-    response = await world.plugin.handle(Request({}, b""))
-    assert response.exit_code == 0
-    assert response.stdout == b""
-    assert b"CNI plugin of podnet" in response.stderr
-
-
-@pytest.mark.parametrize("stdin", [b"", b"{", b'{"cniVersion": "0.4.0"}', b"[]"])
-async def test_version_answers_whatever_is_on_stdin(world, stdin):
-    response = await world.plugin.handle(Request({"CNI_COMMAND": "VERSION"}, stdin))
-    body = json.loads(response.stdout)
-    assert response.exit_code == 0
-    assert body["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
-
-
-@pytest.mark.parametrize("stdin", [b"", b"{", b"[1]", b"\xff\xfe"])
-async def test_input_that_is_no_configuration(world, stdin):
-    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_NETNS": "/pod1", "CNI_IFNAME": "e", "CNI_PATH": "/"}
-    response = await world.plugin.handle(Request(env, stdin))
-    assert json.loads(response.stdout)["code"] == 6
-
-
-# --- while the daemon is down ---------------------------------------------------------------------------------------------
-
-
-def _request(verb, **conf):
-    env = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/pod1", "CNI_IFNAME": "eth0", "CNI_PATH": "/"}
-    return Request(env, json.dumps({"cniVersion": "1.1.0", "name": "podnet", "type": "podnet-bridge"} | conf).encode())
-
-
-@pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("STATUS", 50)])
-def test_offline_refusals(verb, code):
-    assert refusal(_request(verb)).code == code
-
-
-@pytest.mark.parametrize("verb", ["DEL", "GC", "CHECK", "VERSION"])
-def test_offline_answers_the_rest(verb):
-    assert refusal(_request(verb)) is None
-
-
-def test_offline_still_validates():
-    assert refusal(_request("ADD", nonsense=1)).code == 7
-
-
-async def test_offline_delete_releases_the_lease(tmp_path):
-    paths = NodePaths(tmp_path / "state", tmp_path / "run")
-    store = LeaseStore(paths.cni_state_dir)
-    from podnet.cni.netconf import node_range_sets
-
-    store.reserve("podnet", "c1", "eth0", node_range_sets(["10.244.1.0/24"]))
-    store.close()
-    response = await answer_offline(_request("DEL"), paths, FakeKernel())
-    assert response.exit_code == 0
-    again = LeaseStore(paths.cni_state_dir)
-    assert again.leases("podnet") == ()
-    again.close()

@@ -116,7 +116,7 @@ def test_a_quota_counts_what_admission_counts() -> None:
         SERVICES: [service],
         CONFIGMAPS: [{}, {}],
     }
-    status = quotas.desired_status(body, some)
+    status = quotas.desired_status(body, some, NOW)
     assert status == {
         "hard": hard,
         "used": {
@@ -143,6 +143,15 @@ SCOPES = [
         "2",
         id="of none",
     ),
+    pytest.param(
+        {
+            "scopeSelector": {
+                "matchExpressions": [{"scopeName": "PriorityClass", "operator": "NotIn", "values": ["high"]}]
+            }
+        },
+        "2",
+        id="of another or none",
+    ),
 ]
 
 
@@ -150,8 +159,24 @@ SCOPES = [
 def test_scopes(spec: dict[str, Any], used: str) -> None:
     high = asking("a", "1")
     high["spec"]["priorityClassName"] = "high"
-    status = quotas.desired_status(quota({"pods": "9"}, **spec), {PODS: [high, asking("b", "1"), pod("c")]})
+    status = quotas.desired_status(quota({"pods": "9"}, **spec), {PODS: [high, asking("b", "1"), pod("c")]}, NOW)
     assert status["used"] == {"pods": used}
+
+
+@pytest.mark.parametrize(
+    ("late_s", "used"),
+    [
+        (-5, {"pods": "1", "count/pods": "1"}),
+        (25, {"pods": "1", "count/pods": "1"}),
+        (31, {"pods": "0", "count/pods": "1"}),
+    ],
+    ids=["ends", "takes its grace", "is stuck on a lost node"],
+)
+def test_who_should_have_gone_uses_nothing(late_s: int, used: dict[str, str]) -> None:
+    going = pod("a")
+    going["metadata"] |= {"deletionTimestamp": format_time(NOW - late_s), "deletionGracePeriodSeconds": 30}
+    status = quotas.desired_status(quota({"pods": "9", "count/pods": "9"}), {PODS: [going]}, NOW)
+    assert status["used"] == used
 
 
 def test_measured_resource() -> None:

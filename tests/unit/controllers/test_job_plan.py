@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from workload_objects import LONG_AGO, NOW, ended, owner, pod
 
 from podnet.controlplane.api.timestamps import format_time
-from podnet.controlplane.controllers.job.indexes import format_indexes, parse_indexes
+from podnet.controlplane.controllers.job.indexes import count_within, format_indexes, parse_indexes, parse_intervals
 from podnet.controlplane.controllers.job.outcome import has_ended
 from podnet.controlplane.controllers.job.plan import NewPod, plan_job
 from podnet.controlplane.controllers.job.pod import INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, desired_pod, judge
@@ -284,3 +284,28 @@ def test_no_pod_is_lost_or_counted_twice(completions: int, parallelism: int, ind
     status = body["status"]
     assert status["succeeded"] == completions
     assert status.get("failed", 0) == sum(1 for phase in outcomes.values() if phase == "Failed")
+
+
+MANY = {**INDEXED, "completions": 2_000_000_000}
+
+
+def test_as_many_indexes_as_there_may_be() -> None:
+    """What may be said is planned for, and never written out."""
+    assert plan_job(job(**MANY), [], NOW).create == [NewPod(0), NewPod(1)]
+    limits = {"backoffLimitPerIndex": 1, "maxFailedIndexes": 1}
+    assert plan_job(job(**MANY, **limits), [], NOW).create == [NewPod(0), NewPod(1)]
+    policy = {"rules": [{"succeededIndexes": "5-1999999999", "succeededCount": 1}]}
+    done = [tracked(ended("a", "Succeeded"), 7)]
+    assert reasons(plan_job(job(**MANY, successPolicy=policy), done, NOW))["Complete"] == "SuccessPolicy"
+
+
+@pytest.mark.parametrize("index", ["²", "9" * 5000, "-1", "", "x"])
+def test_a_pod_whose_index_is_no_number_has_none(index: str) -> None:
+    odd = tracked(pod("a"), 0)
+    odd["metadata"]["annotations"] |= {INDEX: index, INDEX_FAILURES: index, INDEX_IGNORED: index}
+    assert plan_job(job(**INDEXED), [odd], NOW).withdraw == [odd]
+
+
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
+def test_counting_within_runs(indexes: set[int], named: set[int]) -> None:
+    assert count_within(indexes, parse_intervals(format_indexes(named), 61)) == len(indexes & named)

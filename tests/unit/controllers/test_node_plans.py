@@ -18,7 +18,7 @@ from podnet.controlplane.controllers.nodelifecycle.plan import (
     plan_eviction,
     unknown_conditions,
 )
-from podnet.controlplane.controllers.podgc import excess_terminated
+from podnet.controlplane.controllers.podgc import OUT_OF_SERVICE, excess_terminated, is_out_of_service
 
 NOW = 86_400.0
 STAMP = "1970-01-02T00:00:00Z"
@@ -210,3 +210,20 @@ def test_no_execute_follows_the_eviction_plan(eviction: Any, begun: bool, expect
     found = desired_taints(node(("Ready", "Unknown"), taints=taints), NOW, eviction)
     assert ("NoExecute" in {taint["effect"] for taint in found}) is expected
     assert "NoSchedule" in {taint["effect"] for taint in found}
+
+
+@pytest.mark.parametrize(
+    ("ready", "key", "expected"),
+    [
+        ("Unknown", OUT_OF_SERVICE, True),
+        ("False", OUT_OF_SERVICE, True),
+        ("True", OUT_OF_SERVICE, False),
+        ("Unknown", "node.kubernetes.io/unreachable", False),
+    ],
+    ids=["lost", "not ready", "it lives", "nobody has said so"],
+)
+def test_only_who_is_lost_can_be_out_of_service(ready: str, key: str, expected: bool) -> None:
+    taints = [{"key": key, "value": "nodeshutdown", "effect": "NoExecute"}]
+    lost = {"spec": {"taints": taints}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+    assert is_out_of_service(lost) is expected
+    assert not is_out_of_service(None)

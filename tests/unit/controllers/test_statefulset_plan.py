@@ -187,3 +187,13 @@ def test_ordered_steps_reach_the_goal_and_keep_the_order(
                 pods[which]["status"]["phase"] = "Failed"
     assert sorted(pods) == [*range(replicas)]
     assert {p["metadata"]["labels"][REVISION_HASH] for p in pods.values()} <= {update}
+
+
+def test_as_many_replicas_as_there_may_be() -> None:
+    """What may be said is planned for, a burst at a time."""
+    many = 2_000_000_000
+    assert [ordinal for ordinal, _ in plan_step(view(stateful(many, **PARALLEL), [])).create] == list(range(500))
+    assert plan_step(view(stateful(many), [])).create == ((0, "r1"),)
+    there = [member(ordinal) for ordinal in range(500)]
+    following = plan_step(view(stateful(many, **PARALLEL), there)).create
+    assert [ordinal for ordinal, _ in following] == list(range(500, 1000))

@@ -247,3 +247,8 @@ def test_any_name_has_an_answer(changes, labels, qtype):
     # Existence is of the name, not of the type (RFC 8020), but for ports, which only their protocol's records have.
     if labels and labels[-1] == "pod":
         assert zone.lookup(tuple(labels), 16).exists == answer.exists
+
+
+def test_zeros_in_front_of_a_number_do_not_make_it_octal():
+    assert canonical_address("010.096.000.010") == "10.96.0.10"
+    assert pod_address("010-096-000-010") == ""  # a name is not an old field: CoreDNS does not know this one

@@ -201,6 +201,61 @@ async def test_tcp_pipelining_and_half_close():
         assert {each.id for each in await ask_tcp(address, *asked[:5], half_close=True)} == set(range(5))
 
 
+async def test_tcp_clients_take_turns_and_leave_turns_for_others(monkeypatch):
+    turn, begun = 0, []
+    whole = Exchange.answer
+
+    async def noted(self, data, way):
+        begun.append((turn, way.client_port))
+        return await whole(self, data, way)
+
+    async def count_turns():
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    async with serving(HOSTS) as server:
+        (address,) = server.addresses
+        monkeypatch.setattr(Exchange, "answer", noted)
+        counting = asyncio.ensure_future(count_turns())
+        asked = [m.query("web.test", 1, id_=i) for i in range(40)]
+        both = await asyncio.gather(ask_tcp(address, *asked), ask_tcp(address, *asked))
+        counting.cancel()
+    assert [len(answers) for answers in both] == [40, 40]
+    assert len({number for number, _ in begun}) == len(begun) == 80
+    ports = [port for _, port in begun]
+    one, other = dict.fromkeys(ports)
+    assert ports.index(other) < max(place for place, port in enumerate(ports) if port == one)
+
+
+async def test_tcp_clients_that_left_cost_no_answers_and_no_lines_of_the_log(monkeypatch, caplog):
+    begun = []
+    whole = Exchange.answer
+
+    async def noted(self, data, way):
+        begun.append(data)
+        return await whole(self, data, way)
+
+    async with serving(HOSTS) as server:
+        (address,) = server.addresses
+        (listener,) = (each.tcp for each in server._listeners.values())
+        monkeypatch.setattr(Exchange, "answer", noted)
+        _, writer = await asyncio.open_connection(*address)
+        question = encode(m.query("many.test", 1))
+        writer.write((len(question).to_bytes(2, "big") + question) * 100)
+        async with asyncio.timeout(5):
+            while not begun:
+                await asyncio.sleep(0)
+            writer.transport.abort()
+            while listener.pending:
+                await asyncio.sleep(0)
+        (answer,) = await ask_tcp(address, m.query("web.test", 1))
+        assert answer.rcode == 0
+    assert len(begun) < 100
+    assert not [record for record in caplog.records if "raised exception" in record.getMessage()]
+
+
 async def test_tcp_idle_and_garbage_connections_are_closed():
     async with serving(HOSTS) as server:
         (address,) = server.addresses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,31 @@ def test_every_program_of_an_entry_is_in_its_layers():
 def test_own_tools_stand_in_only_where_the_machine_has_none():
     assert "usr/bin/nc" in layers.layer_files({})["base"]
     assert "usr/bin/nc" not in layers.layer_files({"nc": "/usr/bin/nc"})["base"]
+
+
+def test_busybox_is_a_command_where_the_machine_has_none():
+    files = layers.layer_files({})
+    assert "usr/bin/busybox" in files["busybox"]
+    assert "usr/bin/busybox" in files["alpine"]
+    assert "usr/bin/busybox" not in layers.layer_files({"busybox": "/usr/bin/busybox"})["busybox"]
+    assert "usr/sbin/httpd" in files["busybox"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "out", "err"),
+    [
+        (("echo", "a  b"), 0, "a  b\n", ""),
+        (("sh", "-c", "exit 3"), 3, "", ""),
+        (("nosuch",), 127, "", "nosuch: applet not found\n"),
+        ((), 0, "BusyBox (podnet) multi-call binary.\nUsage: busybox [function [arguments]...]\n", ""),
+    ],
+    ids=["words stay whole", "exit code", "unknown", "alone"],
+)
+def test_busybox_runs_its_applets(tmp_path, words, code, out, err):
+    script = tmp_path / "busybox"
+    script.write_text(layers._BUSYBOX)
+    done = subprocess.run(["sh", script, *words], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
 
 
 def test_layers_are_written_once_and_whole(tmp_path):

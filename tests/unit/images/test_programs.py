@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from podnet.controlplane.kubelet.images.programs import curl as own_curl
 from podnet.controlplane.kubelet.images.programs import (
+    busybox_httpd,
     docker_entrypoint,
     echoserver,
     http_https_echo,
@@ -20,6 +20,7 @@ from podnet.controlplane.kubelet.images.programs import (
     wget,
     whoami,
 )
+from podnet.controlplane.kubelet.images.programs import curl as own_curl
 from podnet.controlplane.kubelet.images.programs import nc as own_nc
 from podnet.controlplane.kubelet.images.programs.http import Request, Response
 
@@ -122,6 +123,39 @@ def test_httpd_log_and_pages():
 def test_nc_options(args, flags, rest):
     options = own_nc.parse(args)
     assert (options.flags, options.rest) == (flags, rest)
+
+
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [
+        (["-f", "-v", "-p", "8080", "-h", "/www"], {"f": "1", "v": "1", "p": "8080", "h": "/www"}),
+        (["-fvvp8080", "-h/www"], {"f": "1", "v": "2", "p": "8080", "h": "/www"}),
+        ([], {}),
+    ],
+    ids=["apart", "together", "none"],
+)
+def test_busybox_httpd_options(args, options):
+    assert busybox_httpd.parse(args) == options
+
+
+@pytest.mark.parametrize("args", [["-x"], ["-p"], ["word"], ["-f", "-"]])
+def test_busybox_httpd_refuses(args, capsys):
+    with pytest.raises(ValueError):
+        busybox_httpd.parse(args)
+    assert busybox_httpd.main(["httpd", *args]) == 1
+    assert capsys.readouterr().err.startswith("httpd: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("80", (None, 80)), ("127.0.0.1:8080", ("127.0.0.1", 8080)), ("[::1]:81", ("::1", 81)), ("0", None), ("x", None)],
+)
+def test_busybox_httpd_addresses(text, place):
+    if place is None:
+        with pytest.raises(ValueError, match="bad port"):
+            busybox_httpd.address(text)
+    else:
+        assert busybox_httpd.address(text) == place
 
 
 def test_options_nobody_knows_are_refused():

@@ -196,6 +196,9 @@ def test_sub_paths_stay_inside(tmp_path: Path) -> None:
     volume.mkdir()
     assert resolve_sub_path(volume, "a/b") == volume / "a" / "b"
     assert (volume / "a" / "b").is_dir()
+    volume.chmod(0o770)
+    made = resolve_sub_path(volume, "c/d")
+    assert [path.stat().st_mode & 0o777 for path in (made.parent, made)] == [0o770] * 2, "whom the volume lets in"
     (volume / "out").symlink_to("/etc")
     for escape in ("../x", "/etc", "out", "out/passwd"):
         with pytest.raises(ConfigError):
@@ -255,7 +258,7 @@ def test_mounts(tmp_path: Path) -> None:
         ("/etc/hostname", str(tmp_path / "hostname"), False),
         ("/etc/resolv.conf", str(tmp_path / "resolv.conf"), False),
     ]
-    with pytest.raises(ConfigError, match="missing value for 'POD'"):
+    with pytest.raises(ConfigError, match=r"missing value for POD$"):
         container_mounts(container, volumes, Environment(()), tmp_path)
     with pytest.raises(ConfigError, match='cannot find volume "no"'):
         container_mounts(

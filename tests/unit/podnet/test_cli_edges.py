@@ -76,6 +76,13 @@ def test_poor_terminals(shell, more):
         ("podnet logs ../x", 2, "podnet: invalid resource name '../x'"),
         ("podnet delete pod a/b", 2, "podnet: invalid resource name 'a/b'"),
         ("podnet proxy mode bogus", 2, "podnet: unknown proxy mode 'bogus': use one of nftables, iptables, none"),
+        ("podnet capture node/a", 2, "podnet: Missing option '--write' / '-w'.\n  fix: podnet capture --help"),
+        ("podnet capture node/a -w new --seconds nan", 2, "podnet: nan is no number of seconds"),
+        ("podnet nonsense", 2, "podnet: No such command 'nonsense'.\n  fix: podnet --help"),
+        ("podnet node crash", 2, "podnet: Missing argument 'NAME'.\n  fix: podnet node crash --help"),
+        ("podnet up --bogus", 2, "podnet: No such option '--bogus'."),
+        ("podnet up --nodes x", 2, "podnet: Invalid value for '--nodes': "),
+        ("podnet ls -o yaml", 2, "podnet: Invalid value for '--output' / '-o': 'yaml' is not one of 'text', 'json'."),
         ("podnet capture node/a -w new; test ! -e new || echo left >&2", 0, "podnet: cluster 'default' is not running"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith(("podnet ", "mkfifo")) else "",
@@ -97,14 +104,29 @@ def test_purge_of_nothing_says_so(shell):
     assert (done.returncode, done.stdout) == (0, "there is no cluster 'none' to forget\n")
 
 
-def test_a_stored_cluster_file_that_is_broken_says_how_to_go_on(shell):
-    stored = shell.path / "s" / "podnet" / "x"
-    stored.mkdir(parents=True)
-    (stored / "cluster.yaml").write_text("{{{")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"{{{", ":"), (b"", ":1: empty"), (b"\xff\x00", ": is not UTF-8 text"), (None, ": Is a directory")],
+    ids=["no yaml", "empty", "no text", "a directory"],
+)
+def test_a_stored_cluster_file_that_is_broken_says_how_to_go_on(shell, content, reason):
+    stored = shell.path / "s" / "podnet" / "x" / "cluster.yaml"
+    stored.parent.mkdir(parents=True)
+    if content is None:
+        stored.mkdir()
+    else:
+        stored.write_bytes(content)
     done = shell("podnet up -c x")
     assert done.returncode == 1
-    assert "cluster.yaml" in done.stderr.splitlines()[0]
+    assert done.stderr.startswith(f"podnet: {stored}{reason}")
     assert "podnet down -c x --purge" in done.stderr
+
+
+@pytest.mark.parametrize("group", ["", "node", "lab", "etcd", "proxy"])
+def test_a_group_without_a_verb_shows_its_help(shell, group):
+    done = shell(f"podnet {group}")
+    assert (done.returncode, "Usage: podnet" in done.stdout + done.stderr) == (2, True)
+    assert shell(f"podnet {group} --help").returncode == 0
 
 
 def test_hints_name_the_cluster_only_where_they_must(shell):

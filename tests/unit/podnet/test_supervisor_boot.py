@@ -40,3 +40,20 @@ def test_a_boot_ends_when_its_client_is_killed(tmp_path):
 
 def test_a_cluster_that_is_up_goes_on_without_its_client(tmp_path):
     assert exit_code_after_client(tmp_path / "control", [{"phase": "room"}, {"done": True}], {"verb": "nothing"}) == 0
+
+
+def test_a_boot_that_somebody_stops_says_so_to_who_waits_for_it(tmp_path):
+    with wire.listen(tmp_path / "control") as control:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                Supervisor(control, progress=[{"phase": "room"}]).run()
+            finally:
+                os._exit(70)
+        with wire.connect(tmp_path / "control") as client, wire.connect(tmp_path / "control") as other:
+            wire.send(client, {"verb": "progress"})
+            answers = wire.messages(client)
+            assert next(answers) == {"phase": "room"}
+            wire.send(other, {"verb": "stop"})
+            assert next(answers) == {"done": True, "error": "it was stopped while it booted"}
+        assert os.waitpid(pid, 0)[1] == 0

@@ -26,6 +26,15 @@ def test_slices_are_merged_by_address_and_port():
     assert [str(e) for e in port.cluster_endpoints] == ["10.244.1.2:8080", "10.244.1.2:9090", "10.244.2.2:8080"]
 
 
+def test_zeros_in_front_of_a_number_do_not_make_it_octal():
+    spec = {"type": "LoadBalancer", "clusterIP": "010.096.000.005", "loadBalancerSourceRanges": ["010.0.0.0/8"]}
+    port = only([service(ingress=[{"ip": "203.0.113.010"}], **spec)], [piece(endpoint("010.244.001.002"))])
+    assert port.cluster_ip == IPv4Address("10.96.0.5")
+    assert port.load_balancer_ips == (IPv4Address("203.0.113.10"),)
+    assert port.source_ranges == (IPv4Network("10.0.0.0/8"),)
+    assert addresses(port.cluster_endpoints) == ["10.244.1.2"]
+
+
 def test_of_two_entries_of_one_address_the_ready_one_counts():
     leaving = endpoint("10.244.1.2", ready=False, serving=False)
     for slices in ([piece(leaving), piece(LOCAL)], [piece(LOCAL), piece(leaving)]):

@@ -17,6 +17,7 @@ _PACKAGE = "podnet.controlplane.kubelet.images.programs"
 # program → its module here; each module has main(argv) -> exit code.
 PROGRAMS = {
     "agnhost": "agnhost",
+    "busybox-httpd": "busybox_httpd",
     "coredns": "coredns",
     "curl": "curl",
     "docker-entrypoint": "docker_entrypoint",
