@@ -42,10 +42,11 @@ INTERNAL = 999
 
 
 class CNIError(Exception):
-    """An error as the protocol carries it: `code` from the spec's table, a short message, longer details."""
+    """An error as the protocol carries it: `code` from the spec's table, a short message, longer details. As text it is
+    both, as libcni prints it."""
 
     def __init__(self, code: int, msg: str, details: str = "") -> None:
-        super().__init__(msg)
+        super().__init__(f"{msg}; {details}" if details else msg)
         self.code = code
         self.msg = msg
         self.details = details

@@ -84,6 +84,11 @@ class ClusterDirectories:
         except FileNotFoundError:
             return True
 
+    @property
+    def is_empty(self) -> bool:
+        """Is nothing kept of this name, not even why its boot failed?"""
+        return self.is_new and not (self.state / _KEPT_OF_A_FAILURE).exists()
+
     def try_lock(self) -> int | None:
         """Take the cluster's name: a descriptor that holds it, or None while another process does. The room's
         processes inherit it, and the kernel lets go of it with the last of them.

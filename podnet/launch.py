@@ -319,13 +319,26 @@ def _wait_gone(record: RoomRecord, timeout_s: float = 5.0) -> bool:
 
 
 def clean() -> list[str]:
-    """Remove the runtime files of clusters whose room is gone (a SIGKILL leaves only those); their names."""
+    """Remove the runtime files of clusters whose room is gone (a SIGKILL leaves only those), and what is left of a name
+    that nothing is kept of; their names."""
     removed = []
     for directories in known_clusters():
         record = directories.record()
         if record is not None and record.running:
             continue
-        if directories.runtime.exists():
+        try:
+            lock = directories.try_lock()
+        except OSError:
+            continue  # not a directory of ours, or none that may be written
+        if lock is None:
+            continue  # it boots just now
+        try:
+            is_left_over = directories.runtime.exists() or directories.is_empty
             directories.remove_runtime()
+            if directories.is_empty:
+                directories.remove_state()
+        finally:
+            os.close(lock)
+        if is_left_over:
             removed.append(directories.name)
     return removed

@@ -254,8 +254,10 @@ def test_a_provisioner_that_fails_leaves_nothing_half_made(cluster, namespace):
     ]
     for root in roots:
         root.unlink()
-        if root.with_name("volumes-aside").exists():
-            root.with_name("volumes-aside").rename(root)
+        root.mkdir(exist_ok=True)  # the provisioner may try again at any time
+        aside = root.with_name("volumes-aside")
+        for entry in aside.iterdir() if aside.exists() else ():
+            entry.rename(root / entry.name)
     wait_ready(cluster, namespace, "p")
 
 

@@ -105,6 +105,30 @@ def test_without_logs_nothing_stays(directories):
     assert not directories.state.exists()
 
 
+@pytest.mark.parametrize(
+    ("kept", "stays"),
+    [((), False), (("lock",), False), (("logs",), True), (("cluster.yaml", "store"), True)],
+    ids=["nothing", "lock", "why a boot failed", "a cluster"],
+)
+def test_clean_forgets_what_nothing_is_kept_of(directories, kept, stays):
+    make_runtime(directories)
+    for name in kept:
+        (directories.state / name).touch()
+    assert launch.clean() == ["x"]
+    assert not directories.runtime.exists()
+    assert directories.state.exists() is stays
+    assert all((directories.state / name).exists() for name in kept if stays)
+    assert launch.clean() == []
+
+
+def test_clean_leaves_alone_what_boots(directories):
+    make_runtime(directories)
+    held = directories.try_lock()
+    assert launch.clean() == []
+    assert directories.runtime.exists()
+    os.close(held)
+
+
 def test_not_running_names_the_clusters_that_run(directories):
     make_runtime(directories)
     directories.write_record(own_record())
