@@ -182,6 +182,58 @@ def test_hand_made_endpoints_are_reached(world):
     world.answered("c-1", address, {"web-2"})
 
 
+ADDRESSES = [f"198.18.{number >> 8}.{number & 255}" for number in range(1, 1001)]
+SAYS_WHERE = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.connection.getsockname()[0].encode())
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+
+
+def test_a_slice_of_a_thousand_endpoints(world, start_in_room):
+    """The outside host has a thousand addresses and says which one was asked."""
+    address = world.service("thousand", selector=None)["spec"]["clusterIP"]
+    slice_of_all = endpoint_slice("thousand-1", "thousand", ADDRESSES[0])
+    slice_of_all["endpoints"] = [{"addresses": [one]} for one in ADDRESSES]
+    world.made("endpointslice/thousand-1")
+    start_in_room(world.cluster, "host/client", "python3", "-c", SAYS_WHERE)
+    world.shell("host/client", "ip route add local 198.18.0.0/22 dev lo")
+    for node in ("worker-1", "worker-2"):
+        world.shell(f"node/{node}", "ip route add 198.18.0.0/22 via 192.168.100.200")
+    try:
+        world.apply(slice_of_all)
+        for source in ("c-1", "c-2", "node/worker-1"):
+            world.cluster.wait(lambda s=source: world.ask(s, address)[0].startswith("198.18."), f"{source} is answered")
+            seen = world.ask(source, address, 60)
+            assert set(seen) <= set(ADDRESSES), source
+            assert len(set(seen)) > 40, source
+        world.apply(endpoint_slice("thousand-1", "thousand", ADDRESSES[999]))
+        for source in ("c-1", "c-2"):
+            world.answered(source, address, {ADDRESSES[999]}, 8)
+    finally:
+        for node in ("worker-1", "worker-2"):
+            world.shell(f"node/{node}", "ip route del 198.18.0.0/22")
+        world.shell("host/client", "ip route del local 198.18.0.0/22 dev lo")
+
+
+def test_the_api_server_passes_on_to_pods_and_services(world):
+    world.service("passed-on")
+    base, seen = f"/api/v1/namespaces/{NAMESPACE}", set()
+
+    def ask_once_more() -> bool:
+        seen.add(world.kubectl("get", "--raw", f"{base}/services/passed-on:http/proxy/hostname", check=False).stdout)
+        return seen >= BOTH
+
+    world.cluster.wait(ask_once_more, "both answer")
+    assert seen - {""} == BOTH  # nothing at all until the endpoints are there
+    for name in BOTH:
+        assert world.kubectl("get", "--raw", f"{base}/pods/{name}:8080/proxy/hostname").stdout == name
+
+
 # -- from outside
 
 
