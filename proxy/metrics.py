@@ -27,6 +27,7 @@ class ProxyMetrics:
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
+        self._model: Model | None = None
         self._registry = registry = Registry()
         self._latency = registry.histogram(
             f"{_SYNC}duration_seconds", "SyncProxyRules latency in seconds", (), _BUCKETS
@@ -59,14 +60,13 @@ class ProxyMetrics:
         """The rules are those of this model now."""
         self._latency.observe(took_s)
         self._synced.set(now_s)
-        inside = {
-            (p.namespace, p.name) for p in model.ports if p.has_endpoints and p.internal_local and not p.local_endpoints
-        }
-        outside = {
-            (p.namespace, p.name)
-            for p in model.ports
-            if p.has_endpoints and p.external_local and p.has_outside and not p.local_endpoints
-        }
+        self._model = model
+
+    def _count_lonely(self, model: Model) -> None:
+        """Only for who asks: it looks at every port, and a sync costs what changed."""
+        ports = [port for port in model.ports if port.has_endpoints and not port.local_endpoints]
+        inside = {(port.namespace, port.name) for port in ports if port.internal_local}
+        outside = {(port.namespace, port.name) for port in ports if port.external_local and port.has_outside}
         self._lonely.set(len(inside), "internal")
         self._lonely.set(len(outside), "external")
 
@@ -83,5 +83,7 @@ class ProxyMetrics:
         if path == "/healthz":
             return 200, plain, b"ok"
         if path == "/metrics":
+            if self._model is not None:
+                self._count_lonely(self._model)
             return 200, {"Content-Type": CONTENT_TYPE}, self._registry.expose().encode()
         return NOT_FOUND
